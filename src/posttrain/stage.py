@@ -1,0 +1,162 @@
+"""Stages by name, and the Workspace a stage works in.
+
+A stage is an ordinary function ``(config, input artifacts ..., work) -> artifact``. The registry holds
+"module:function" strings, and the modules named there import no torch at their top (the heavy work is imported inside
+the function), so planning a recipe reads signatures without paying for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.config import Config
+from posttrain.errors import RecipeError, did_you_mean
+from posttrain.seeding import derive
+from posttrain.store import Artifact, write_json, write_table
+from posttrain.tracking import Metrics, Progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REGISTRY: dict[str, str] = {
+    "data": "posttrain.data.stages:data",
+    "preprocess": "posttrain.training.stages:preprocess",
+    "traces": "posttrain.traces.stages:traces",
+    "pretrain": "posttrain.sft.stages:pretrain",
+    "sft": "posttrain.sft.stages:sft",
+    "rl": "posttrain.rl.stages:rl",
+    "eval": "posttrain.evals.stages:evaluate",
+    "report": "posttrain.report.stages:report",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One artifact parameter of a stage."""
+
+    name: str
+    kinds: tuple[type[Artifact], ...]
+    many: bool
+    required: bool
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage as its signature tells it. `version` enters the fingerprint: raise it when results change."""
+
+    name: str
+    function: Callable[..., Artifact]
+    config: type[Config]
+    inputs: tuple[Input, ...]
+    output: type[Artifact]
+    version: int
+    forecast: Callable[..., dict[str, Any]] | None
+
+
+def stage_spec(name: str) -> StageSpec:
+    """The spec behind a stage's name. RecipeError for an unknown one."""
+    target = REGISTRY.get(name)
+    if target is None:
+        raise RecipeError(
+            f"unknown stage {name!r}.{did_you_mean(name, REGISTRY)} Known: {', '.join(sorted(REGISTRY))}."
+        )
+    module_name, _, function_name = target.partition(":")
+    return spec_of(name, getattr(importlib.import_module(module_name), function_name))
+
+
+def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:
+    """Reads config, inputs and output from the annotations of a stage function."""
+    hints = typing.get_type_hints(function)
+    signature = inspect.signature(function)
+    inputs = []
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.name == "work":
+            continue
+        kinds, many = _artifact_kinds(hints[parameter.name])
+        inputs.append(Input(parameter.name, kinds, many, parameter.default is inspect.Parameter.empty))
+    return StageSpec(
+        name=name,
+        function=function,
+        config=hints[next(iter(signature.parameters))],
+        inputs=tuple(inputs),
+        output=hints["return"],
+        version=getattr(function, "version", 1),
+        forecast=getattr(function, "forecast", None),
+    )
+
+
+def _artifact_kinds(hint: Any) -> tuple[tuple[type[Artifact], ...], bool]:
+    """``Checkpoint`` → ((Checkpoint,), False); ``list[Scores] | None`` → ((Scores,), True)."""
+    if typing.get_origin(hint) is list:
+        return _artifact_kinds(typing.get_args(hint)[0])[0], True
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        found: list[type[Artifact]] = []
+        many = False
+        for inner in typing.get_args(hint):
+            if inner is type(None):
+                continue
+            kinds, inner_many = _artifact_kinds(inner)
+            found.extend(kinds)
+            many = many or inner_many
+        return tuple(found), many
+    assert isinstance(hint, type), hint
+    assert issubclass(hint, Artifact), hint
+    return (hint,), False
+
+
+class Workspace:
+    """What a stage is given beside its config and inputs: a folder, a seed, progress, metrics.
+
+    dir: the stage's folder; whatever an interrupted attempt left there is still there.
+    state: a folder for what only a resume needs (optimizer state, journals); removed when the stage finishes.
+    seed: this stage's own seed, derived from the run's root seed and the stage's name in the recipe.
+    """
+
+    def __init__(self, directory: Path, *, seed: int = 0, device: str = "auto", quiet: bool = False) -> None:
+        self.dir = directory
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.state = directory / ".work"
+        self.state.mkdir(exist_ok=True)
+        self.seed = seed
+        self.device = device
+        self.quiet = quiet
+        self.metrics = Metrics(directory / "metrics.jsonl")
+        self.summary: dict[str, Any] = {}
+
+    def derive(self, purpose: str, *index: int | str) -> int:
+        return derive(self.seed, purpose, *index)
+
+    def progress(self, total: int | None, label: str, unit: str = "items") -> Progress:
+        return Progress(total, label, unit, quiet=self.quiet)
+
+    def note(self, message: str) -> None:
+        """One line for the person who watches."""
+        if not self.quiet:
+            print(f"  {message}", flush=True)
+
+    def summarise(self, **facts: Any) -> None:
+        """A few numbers that the manifest keeps and the run's last lines show."""
+        self.summary.update(facts)
+
+    def write_json(self, name: str, value: Any) -> Path:
+        write_json(self.dir / name, value)
+        return self.dir / name
+
+    def write_table(self, name: str, table: pa.Table) -> Path:
+        write_table(self.dir / name, table)
+        return self.dir / name
+
+    def certify(self, line: str, ok: bool, **facts: Any) -> None:
+        """One line of the run's certificate; the report shows it. Red lines stand beside green ones."""
+        path = self.dir / "certificate.json"
+        lines: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        lines[line] = {"ok": ok, **facts}
+        write_json(path, lines)

@@ -20,7 +20,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question with a checkable answer. `answer` is None only where no gold exists (open-ended prompts, plain text)."""
+    """A question with a checkable answer. `answer` is None only where no gold exists (open-ended, plain text)."""
 
     id: str
     question: str
@@ -53,7 +53,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a grader says of a response. `correct` None = undecided (never silently wrong); `reason` is a stable code."""
+    """What a grader says of a response. `correct` None = undecided, never silently wrong; `reason` is a code."""
 
     correct: bool | None
     format_ok: bool

@@ -36,7 +36,7 @@ class Config(BaseModel):
 
 
 def parse(schema: type[C], values: Mapping[str, Any], where: str) -> C:
-    """Validate `values`; the first problem becomes a RecipeError that names `where`, the key and the nearest known key."""
+    """Validate `values`; the first problem becomes a RecipeError naming `where`, the key and the nearest known key."""
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:

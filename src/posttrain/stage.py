@@ -1,8 +1,8 @@
 """Stages by name, and the Workspace a stage works in.
 
-A stage is an ordinary function ``(config, input artifacts ..., work) -> artifact``. The registry holds
-"module:function" strings, and the modules named there import no torch at their top (the heavy work is imported inside
-the function), so planning a recipe reads signatures without paying for torch.
+A stage is an ordinary function ``(config, input artifacts ..., work) -> artifact``. It is named by its word in the
+registry (`sft`) or, a user's own, as "module:function". The registry's modules import no torch at their top (the heavy
+work is imported inside the function), so planning a recipe reads signatures without paying for torch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.config import Config
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.registry import STAGES
 from posttrain.seeding import derive
 from posttrain.store import Artifact, write_json, write_table
 from posttrain.tracking import Metrics, Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-REGISTRY: dict[str, str] = {
-    "data": "posttrain.data.stages:data",
-    "preprocess": "posttrain.training.stages:preprocess",
-    "traces": "posttrain.traces.stages:traces",
-    "pretrain": "posttrain.sft.stages:pretrain",
-    "sft": "posttrain.sft.stages:sft",
-    "rl": "posttrain.rl.stages:rl",
-    "eval": "posttrain.evals.stages:evaluate",
-    "report": "posttrain.report.stages:report",
-}
 
 
 @dataclass(frozen=True)
@@ -62,14 +52,40 @@ class StageSpec:
 
 
 def stage_spec(name: str) -> StageSpec:
-    """The spec behind a stage's name. RecipeError for an unknown one."""
-    target = REGISTRY.get(name)
-    if target is None:
+    """The spec behind a stage's name: a registered word, or "module:function" for one's own.
+
+    RecipeError for an unknown name, a module that can't be found, or a function that is no stage.
+    """
+    if ":" in name:
+        return spec_of(name, _import_function(name))
+    if name not in STAGES:
         raise RecipeError(
-            f"unknown stage {name!r}.{did_you_mean(name, REGISTRY)} Known: {', '.join(sorted(REGISTRY))}."
+            f"unknown stage {name!r}.{did_you_mean(name, STAGES)} Known: {', '.join(sorted(STAGES))}; "
+            f"a stage of your own is written module:function."
         )
-    module_name, _, function_name = target.partition(":")
+    module_name, _, function_name = STAGES[name][0].partition(":")
     return spec_of(name, getattr(importlib.import_module(module_name), function_name))
+
+
+def _import_function(target: str) -> Callable[..., Artifact]:
+    module_name, _, function_name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise RecipeError(
+            f"stage {target!r}: there is no module {module_name!r} to import. Install it, or add its folder to PYTHONPATH."
+        ) from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        names = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        raise RecipeError(
+            f"stage {target!r}: module {module_name!r} has no function {function_name!r}."
+            f"{did_you_mean(function_name, names)}"
+        )
+    found: Callable[..., Artifact] = function
+    return found
 
 
 def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:

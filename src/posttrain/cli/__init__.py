@@ -1,1 +1,56 @@
-"""Placeholder, written by its room."""
+"""The command line: ``posttrain VERB``. Each verb is a thin file here, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from posttrain import __version__
+from posttrain.errors import PosttrainError
+from posttrain.registry import STAGES
+
+# verb → one line of help. The command `verb` stands in posttrain/cli/<verb>.py. Adding a verb = a file and a line here.
+VERBS: dict[str, str] = {
+    "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists verbs and stages without importing them; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, *STAGES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in VERBS:
+            command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
+            return command
+        if cmd_name in STAGES or ":" in cmd_name:
+            from posttrain.cli.stage import stage_command
+
+            return stage_command(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+        with formatter.section("Stages (each also alone: posttrain sft model=… traces=… lr=1e-4 out=DIR)"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in STAGES.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="posttrain %(version)s")
+def cli() -> None:
+    """Make a small language model reason better, and prove it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. A PosttrainError is one message and exit code 2; anything else is a bug and keeps its traceback."""
+    try:
+        cli.main(args=None if arguments is None else list(arguments), prog_name="posttrain")
+    except PosttrainError as error:
+        print(f"posttrain: {error}", file=sys.stderr)
+        sys.exit(2)

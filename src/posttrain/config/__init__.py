@@ -4,7 +4,7 @@ Schemas live in the rooms that use them; this package knows none of them and imp
 """
 
 from posttrain.config.model import Config, parse
-from posttrain.config.overrides import apply_overrides, parse_override
+from posttrain.config.overrides import apply_overrides, parse_override, set_at
 from posttrain.config.yaml import load_yaml
 
-__all__ = ["Config", "apply_overrides", "load_yaml", "parse", "parse_override"]
+__all__ = ["Config", "apply_overrides", "load_yaml", "parse", "parse_override", "set_at"]

@@ -44,7 +44,7 @@ def diagnose(rows: Sequence[dict[str, Any]]) -> list[str]:
         )
     if late("entropy") < 0.1 * early("entropy"):
         notes.append(
-            f"entropy fell from {early('entropy'):.2f} to {late('entropy'):.2f} nats: the policy has stopped exploring. "
+            f"entropy fell from {early('entropy'):.2f} to {late('entropy'):.2f} nats: the policy no longer explores. "
             "Lower the rate, raise clip_high, or stop earlier."
         )
     validated = [r["val_accuracy"] for r in rows if "val_accuracy" in r]

@@ -61,7 +61,7 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
 
     start, counters = saver.restore()
     seconds = float(counters.get("seconds", 0.0))
-    work.metrics.rewind(start)
+    work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     if start == 0 and validator is not None:
         work.metrics.log(0, **validator.maybe(0, config.steps))
     with work.progress(config.steps, "rl", "steps") as bar:
@@ -123,24 +123,30 @@ class Learner:
         A batch without any signal (every advantage 0, no KL) moves nothing: not even Adam's moments.
         """
         began = time.perf_counter()
-        if not rollouts or (self.config.kl == 0 and all(r.advantage == 0 for r in rollouts)):
+        # A rollout with advantage 0 has no gradient: it counts in the denominators and costs no forward pass.
+        useful = [r for r in rollouts if r.advantage != 0] if self.config.kl == 0 else rollouts
+        if not useful:
             return {"seconds_training": 0.0, "updates": 0}
+        of = Denominators(
+            sequences=-(-len(rollouts) // self.config.updates),
+            tokens=-(-sum(sum(r.mask) for r in rollouts) // self.config.updates),
+            limit=self.config.max_tokens,
+        )
         totals: dict[str, float] = {}
-        parts = [rollouts[i :: self.config.updates] for i in range(self.config.updates)]
+        parts = [part for i in range(self.config.updates) if (part := useful[i :: self.config.updates])]
         micros = [micro_batches(part, self.config.token_budget, pad_id, str(self.policy.device)) for part in parts]
         # One update: logπ_old is the training forward pass itself. Several: it must be taken before any of them.
         olds = [[self._logprobs(m) for m in ms] for ms in micros] if self.config.updates > 1 else None
         for i, (part, part_micros) in enumerate(zip(parts, micros, strict=True)):
-            row = self._update(part, part_micros, olds[i] if olds else None, step * self.config.updates + i)
+            row = self._update(part, part_micros, olds[i] if olds else None, of, step * self.config.updates + i)
             for name, value in row.items():
-                totals[name] = totals.get(name, 0.0) + value / self.config.updates
-        return {**totals, "seconds_training": time.perf_counter() - began, "updates": self.config.updates}
+                totals[name] = totals.get(name, 0.0) + value / len(parts)
+        return {**totals, "seconds_training": time.perf_counter() - began, "updates": len(parts)}
 
     def _update(
-        self, part: list[Rollout], micros: list[MicroBatch], olds: list[Tensor] | None, update: int
+        self, part: list[Rollout], micros: list[MicroBatch], olds: list[Tensor] | None, of: Denominators, update: int
     ) -> dict[str, float]:
         tokens = sum(int(m.row.shape[0]) for m in micros)
-        of = Denominators(len(part), tokens, self.config.max_tokens)
         sums = dict.fromkeys(("loss", "entropy", "ratio_sum", "clipped", "mismatch", "mismatch_k3", "kl"), 0.0)
         ratio_off = 0.0
         for i, micro in enumerate(micros):

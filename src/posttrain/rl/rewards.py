@@ -110,7 +110,7 @@ def _checked(values: Any, expected: int, name: str) -> list[float | None]:
         ) from None
     if len(found) != expected:
         raise TrainingError(
-            f"reward function {name!r} returned {len(found)} rewards for {expected} rollouts. Return one per completion."
+            f"reward function {name!r} returned {len(found)} rewards for {expected} rollouts. Return one each."
         )
     for i, value in enumerate(found):
         if value is not None and not math.isfinite(value):

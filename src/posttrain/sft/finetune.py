@@ -30,7 +30,8 @@ def finetune(
     examples, report = _examples(config, traces, tokenizer)
     if report.kept < report.rows:
         work.note(
-            f"{report.rows - report.kept} of {report.rows} rows left out: {report.too_long} too long, {report.empty} empty"
+            f"{report.rows - report.kept} of {report.rows} rows left out: "
+            f"{report.too_long} too long, {report.empty} empty"
         )
     policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
     check_tokenizer(policy, tokenizer, model)

@@ -33,7 +33,7 @@ def train_from_scratch(config: PretrainConfig, corpus: Sequence[Problem], work: 
 
 
 def concatenate_and_cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, block: int) -> list[Example]:
-    """Documents end to end (each closed by the end-of-text token), cut into blocks of `block` ids; the tail is left out.
+    """Documents end to end (each closed by the end-of-text token), cut into blocks of `block` ids; the tail is dropped.
 
     DataError when the corpus is shorter than one block.
     """

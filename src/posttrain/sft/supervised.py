@@ -51,7 +51,7 @@ def train(
     updater = Updater.make(model, config.optimizer, plan.steps)
     saver = Saver(work.state, model, updater.optimizer, every=config.save_every)
     start, counters = saver.restore()
-    work.metrics.rewind(start)
+    work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     tokens_seen = int(counters.get("tokens", 0))
     seconds = float(counters.get("seconds", 0.0))
     if start == 0 and plan.validate is not None:

@@ -27,11 +27,13 @@ class Manifest:
     fingerprint: str
     facts: dict[str, Any]
     config: dict[str, Any]
-    inputs: dict[str, Any]  # name → {path, digest} or a list of them
+    inputs: dict[str, Any]  # name → {name, path, digest} or a list of them
     seed: int
     started: str
     finished: str | None = None
     seconds: float | None = None
+    attempts: int = 1
+    code: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)  # relative path → sha256

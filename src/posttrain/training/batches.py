@@ -95,7 +95,7 @@ def batch_indices(n: int, batch_size: int, seed: int, step: int) -> list[int]:
 
 def steps_of_epochs(n: int, batch_size: int, epochs: float) -> int:
     """Optimizer steps that cover `epochs` passes over n items; the last partial batch counts as a step."""
-    return max(1, -(-int(round(n * epochs)) // batch_size))
+    return max(1, -(-round(n * epochs) // batch_size))
 
 
 def iterate(n: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:

@@ -27,7 +27,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) 
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of optimizer step `step` (from 0) of `steps`: linear warm-up from lr/w, then the schedule to final·lr."""
+    """The rate of step `step` (from 0) of `steps`: linear warm-up from lr/w, then the schedule to final·lr."""
     warm = round(config.warmup * steps)
     if step < warm:
         return config.lr * (step + 1) / warm

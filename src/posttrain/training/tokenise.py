@@ -74,7 +74,7 @@ def tokenise(
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 over the vocabulary and the special tokens: two tokenizers with one digest give the same ids a meaning."""
+    """SHA-256 over vocabulary and special tokens: tokenizers with one digest give the same ids the same meaning."""
     facts = {"vocabulary": tokenizer.get_vocab(), "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

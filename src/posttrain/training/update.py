@@ -40,8 +40,8 @@ class Updater:
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         if not math.isfinite(norm):
             raise TrainingError(
-                f"the gradient of {what} is {norm} at step {step + 1}. No weight was touched; the last good state is kept. "
-                "Lower optimizer.lr, or look at that batch."
+                f"the gradient of {what} is {norm} at step {step + 1}. No weight was touched; "
+                "the last good state is kept. Lower optimizer.lr, or look at that batch."
             )
         rate = learning_rate(self.config, step, self.steps)
         for group in self.optimizer.param_groups:

@@ -88,7 +88,7 @@ def response_text(completion: Completion, tokenizer: Any, template: Template, sa
     if ids and completion.finish_reason == "stop" and ids[-1] in sampling.stop_token_ids:
         ids.pop()
     decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return template.prefix + str(decoded)
+    return template.opened + str(decoded)
 
 
 def as_sample(problem: Problem, completion: Completion, response: str, source: str) -> Sample:

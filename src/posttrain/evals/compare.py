@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from posttrain.errors import DataError
+from posttrain.evals.decompose import decompose
 from posttrain.evals.metrics import Judged, judged
 from posttrain.records import Sample
 from posttrain.stats import compare_paired, holm, in_words
@@ -44,6 +45,8 @@ class Comparison:
     p_adjusted: float
     family: int
     verdict: str
+    parts: dict[str, float] | None
+    """Where the difference comes from (decompose.py); None where the two have different numbers of samples."""
 
     def as_json(self) -> dict[str, Any]:
         """The entry of report.json."""
@@ -65,6 +68,7 @@ class Comparison:
             "interval_method": p.interval,
             "confidence": p.confidence,
             "family": self.family,
+            "parts": self.parts,
         }
 
 
@@ -84,7 +88,16 @@ def compare_family(
     results = [_pair(a, b, confidence, seed) for a, b in pairs]
     adjusted = holm([r.p for r in results])
     return [
-        Comparison(a.model, b.model, a.benchmark, paired, p, len(results), in_words(paired, p=p))
+        Comparison(
+            a.model,
+            b.model,
+            a.benchmark,
+            paired,
+            p,
+            len(results),
+            in_words(paired, p=p),
+            decompose(a.samples, b.samples, str(a.entry["settings"]["grading"])),
+        )
         for (a, b), paired, p in zip(pairs, results, adjusted, strict=True)
     ]
 

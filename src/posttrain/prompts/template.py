@@ -86,3 +86,9 @@ class Template:
 def _encode(tokenizer: Tokenizer, text: str, *, special: bool) -> list[int]:
     # verbose=False: the length warning belongs to whoever truncates, not here
     return [int(i) for i in tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]]
+
+
+def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
+    closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
+    return [*_encode(tokenizer, text, special=False), int(closing)]

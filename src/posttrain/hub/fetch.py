@@ -112,7 +112,7 @@ def read_repository(repository: Path, ref: str, subset: str | None) -> dict[str,
 
 def _unreadable(ref: str, error: Exception) -> str:
     first = str(error).strip().partition("\n")[0]
-    return f"`datasets` can't read {ref}: {first}. Name a subset it has, or bring the rows as a jsonl file with a column map."
+    return f"`datasets` can't read {ref}: {first}. Name a subset it has, or bring its rows as a jsonl file."
 
 
 def _datasets() -> Any:

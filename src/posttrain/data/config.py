@@ -80,8 +80,8 @@ class DataConfig(Config):
         if not self.synthetic and self.dataset not in NAMED and self.path is None and "/" not in self.dataset:
             known = (*SYNTHETIC, *NAMED)
             raise ValueError(
-                f"unknown dataset {self.dataset!r}.{did_you_mean(self.dataset, known)} Write a name ({', '.join(known)}), "
-                f"a file ({', '.join(SUFFIXES)}) or a hub id (org/name)"
+                f"unknown dataset {self.dataset!r}.{did_you_mean(self.dataset, known)} Write a name "
+                f"({', '.join(known)}), a file ({', '.join(SUFFIXES)}) or a hub id (org/name)"
             )
         return self
 

@@ -15,6 +15,7 @@ from posttrain.registry import STAGES
 # verb → one line of help. The command `verb` stands in posttrain/cli/<verb>.py. Adding a verb = a file and a line here.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
 }
 
 

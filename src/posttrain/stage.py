@@ -75,7 +75,7 @@ def _import_function(target: str) -> Callable[..., Artifact]:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there, and something that it imports is not
         raise RecipeError(
-            f"stage {target!r}: there is no module {module_name!r} to import. Install it, or add its folder to PYTHONPATH."
+            f"stage {target!r}: there is no module {module_name!r}. Install it, or add its folder to PYTHONPATH."
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -1,1 +1,8 @@
-"""Placeholder, written by its room."""
+"""Graders: what a response answered, and whether that is the gold.
+
+`grade` judges one response, `grade_many` a batch, `check_gold` says whether a gold can be used at all.
+"""
+
+from posttrain.grading.api import SPECS, check_gold, get_spec, grade, grade_many
+
+__all__ = ["SPECS", "check_gold", "get_spec", "grade", "grade_many"]

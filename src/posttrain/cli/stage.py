@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
-from posttrain.config import apply_overrides
+from posttrain.config import Config, apply_overrides
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.pipeline.external import describe
 from posttrain.stage import StageSpec, stage_spec
@@ -48,11 +49,7 @@ def _sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], 
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise RecipeError(f"stage '{spec.name}': seed is {seed!r}; it must be a whole number.")
-    out = values.get("out")
-    if not out:
-        raise RecipeError(
-            f"stage '{spec.name}' needs a folder to write to. Add out=DIR, e.g. out=runs/mine/{spec.name}."
-        )
+    out = values.get("out") or f"runs/alone/{spec.name.replace(':', '.')}"
     config = {key: value for key, value in values.items() if key in fields}
     return config, {key: values[key] for key in names if key in values}, seed, str(out)
 
@@ -60,12 +57,24 @@ def _sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], 
 def _help(spec: StageSpec) -> str:
     """The stage's own words, then its inputs and its config with defaults."""
     intro = (spec.function.__doc__ or "").strip().partition("\n\n")[0]
-    lines = [f"  out=DIR  the folder to write ({spec.output.kind})", "  seed=0  the stage's own seed"]
+    lines = [
+        f"  out=DIR  the folder to write ({spec.output.kind}; default runs/alone/{spec.name})",
+        "  seed=0  the stage's own seed",
+    ]
     for takes in spec.inputs:
         needed = "" if takes.required else ", optional"
         many = ", one or [several, of, them]" if takes.many else ""
         lines.append(f"  {takes.name}=FOLDER  input: {describe(takes)}{many}{needed}")
     for name, info in spec.config.model_fields.items():
-        default = "(required)" if info.is_required() else info.get_default(call_default_factory=True)
-        lines.append(f"  {name}={default}  {info.description or ''}".rstrip())
+        default = "…" if info.is_required() else info.get_default(call_default_factory=True)
+        lines.append(f"  {name}={_shown(default)}  {info.description or ''}".rstrip())
     return "\n\n".join([intro, "\b\nKeys:\n" + "\n".join(lines)])
+
+
+def _shown(default: Any) -> str:
+    """A default as one would write it on the command line."""
+    if isinstance(default, Config):
+        default = default.model_dump(mode="json")
+    if isinstance(default, tuple):
+        default = list(default)
+    return default if isinstance(default, str) else json.dumps(default)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import math
 import os
 import shutil
@@ -15,10 +14,10 @@ from typing import Any, Literal
 
 from posttrain.config import Config, parse
 from posttrain.errors import DriftError, StoreError
-from posttrain.pipeline.external import digest_of
 from posttrain.pipeline.order import Inputs, Order, open_inputs
 from posttrain.stage import Workspace, stage_spec
 from posttrain.store import Artifact, Manifest, fingerprint
+from posttrain.store.atomic import FULL
 from posttrain.store.drift import changes, only_inputs_changed
 from posttrain.store.environment import code_version, hardware, library_versions
 from posttrain.store.lock import locked
@@ -27,7 +26,6 @@ from posttrain.store.versions import set_aside
 
 Outcome = Literal["made", "resumed", "reused"]
 Again = Literal["never", "if inputs changed", "always"]
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,10 @@ def make(
             manifest.verify(order.directory)
             _clean(order.directory)  # a process that died right after sealing leaves these
             return Made(order.artifact, "reused", time.monotonic() - started, manifest.summary)
+        for artifact in order.all_inputs():
+            stood = artifact.manifest() if artifact.path.is_dir() else None
+            if stood is not None:
+                stood.verify(artifact.path)
         outcome: Outcome = "made" if manifest is None else "resumed"
         announce(outcome)
         summary = _attempt(order, facts, manifest, device, quiet)
@@ -116,7 +118,7 @@ def standing(directory: Path, facts: Mapping[str, Any]) -> Manifest | None:
     raise DriftError(
         f"{directory} was made from something else than what is asked for now:{lines}\n"
         f"  Ways on: --fresh {directory.name} makes it again and keeps the old one as {directory.name}@1 (@2 …); "
-        f"undo the change; or start another run with name=…"
+        f"undo the change; or write elsewhere (name=… for a recipe, out=… for a stage alone)."
     )
 
 
@@ -154,7 +156,7 @@ def _attempt(
         manifest.status = "finished"
         manifest.write(directory)
     except OSError as error:
-        if isinstance(error, StoreError) or error.errno not in _FULL:
+        if isinstance(error, StoreError) or error.errno not in FULL:
             raise
         raise StoreError(
             f"no space left to write {error.filename or directory}. The stage is not finished and nothing of it counts "
@@ -172,7 +174,14 @@ def _begin(order: Order, facts: dict[str, Any], earlier: Manifest | None) -> Man
         fingerprint=fingerprint(facts),
         facts=facts,
         config=order.config.model_dump(mode="json"),
-        inputs={name: _describe(given, order.directory) for name, given in order.inputs.items()},
+        inputs={
+            name: [
+                _describe(a, f["digest"], order.directory) for a, f in zip(given, facts["inputs"][name], strict=True)
+            ]
+            if isinstance(given, list)
+            else _describe(given, facts["inputs"][name]["digest"], order.directory)
+            for name, given in order.inputs.items()
+        },
         seed=order.seed,
         started=earlier.started if earlier else _now(),
         attempts=earlier.attempts + 1 if earlier else 1,
@@ -182,11 +191,8 @@ def _begin(order: Order, facts: dict[str, Any], earlier: Manifest | None) -> Man
     )
 
 
-def _describe(given: Artifact | list[Artifact], directory: Path) -> Any:
-    if isinstance(given, list):
-        return [_describe(a, directory) for a in given]
-    path = _written_path(given.path, directory)
-    return {"name": given.label, "kind": given.kind, "path": path, "digest": digest_of(given)}
+def _describe(given: Artifact, digest: str, directory: Path) -> dict[str, str]:
+    return {"name": given.label, "kind": given.kind, "path": _written_path(given.path, directory), "digest": digest}
 
 
 def _written_path(path: Path, directory: Path) -> str:

@@ -34,6 +34,10 @@ class Order:
         """A handle on what will stand in `directory`."""
         return self.spec.output(self.directory, name=self.label or self.directory.resolve().name)
 
+    def all_inputs(self) -> list[Artifact]:
+        """Every input artifact, lists laid flat."""
+        return [a for given in self.inputs.values() for a in (given if isinstance(given, list) else [given])]
+
     def facts(self) -> dict[str, Any]:
         """What the result depends on. The names in a list input count too: they stand in tables."""
         return self.own_facts() | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,23 +53,22 @@ def _origin(role: str, folder: Path, manifest: Manifest, note: str) -> Origin:
 
 def _input(role: str, given: dict[str, Any], reader: Path) -> Origin:
     """The input as it was when it was read: the folder with that digest, which may be an old version by now."""
-    path = reader / given["path"]
-    candidates = [path, *(old for _, old in reversed(versions_of(path)))]
-    for candidate in candidates:
-        manifest = Manifest.read(candidate) if candidate.is_dir() else None
+    written = given["path"]
+    if not written.startswith(("/", "..")):
+        return Origin(role, given["name"], written, None, "from the hub", ())
+    path = Path(os.path.normpath(reader / written))
+    for candidate in [path, *(old for _, old in reversed(versions_of(path)))]:
+        manifest = Manifest.read(candidate)
         if manifest is not None and manifest.digest == given["digest"]:
-            return _origin(role, candidate.resolve(), manifest, "")
-    for above in path.parents:  # a checkpoint inside an artifact
-        manifest = Manifest.read(above) if above.is_dir() else None
-        if manifest is not None:
-            return _origin(role, above.resolve(), manifest, f"{path.relative_to(above)} of it")
+            return _origin(role, candidate, manifest, "")
     if Manifest.read(path) is not None:
         note = f"made again since; the version used here ({given['digest'][:12]}…) is gone"
-    elif path.is_dir():
-        note = "from outside"
-    else:
-        note = "from the hub" if given.get("kind") == "checkpoint" and not Path(given["path"]).is_absolute() else "gone"
-    return Origin(role, given["name"], str(path) if path.is_dir() else given["path"], None, note, ())
+        return Origin(role, given["name"], str(path), None, note, ())
+    for above in path.parents:  # a checkpoint inside an artifact
+        manifest = Manifest.read(above)
+        if manifest is not None:
+            return _origin(role, above, manifest, f"{path.relative_to(above)} of it")
+    return Origin(role, given["name"], str(path), None, "from outside" if path.is_dir() else "gone", ())
 
 
 def describe(origin: Origin) -> str:

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 
 class TensorBoardSink:
-    """One event file per process that logs; `run` is not needed, the folder's place tells it."""
+    """One event file per process that logs. `run` is not written: in TensorBoard the folder's place is the name."""
 
     def __init__(self, run: str, folder: Path) -> None:
-        self.run = run
         self.folder = folder
         self._writer: SummaryWriter | None = None
         self._purge: int | None = None

@@ -11,11 +11,13 @@ from typing import Any
 
 
 class TrackioSink:
-    """One trackio run named as the stage; the project is the recipe, so that its stages share a page."""
+    """One trackio run named as the stage; the project is the recipe, so that its stages share a page.
+
+    The folder of the stage stays empty: the database is trackio's.
+    """
 
     def __init__(self, run: str, folder: Path) -> None:
         self.run = run
-        self.folder = folder
         self._run: Any = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -24,7 +26,12 @@ class TrackioSink:
 
             project, _, name = self.run.rpartition("/")
             self._run = trackio.init(
-                project=project or "posttrain", name=name, resume="allow", embed=False, auto_log_gpu=False
+                project=project or "posttrain",
+                name=name,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
             )
         self._run.log(dict(values), step=step)
 

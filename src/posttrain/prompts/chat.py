@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from posttrain.errors import ModelError
+from posttrain.errors import DataError, ModelError
 from posttrain.prompts.template import Template, Tokenizer, end_of_text
 from posttrain.prompts.text import worked
 from posttrain.records import Problem
@@ -20,9 +20,10 @@ def chat(shots: Sequence[Problem], system: str | None) -> Template:
         earlier += [{"role": "user", "content": shot.question}, {"role": "assistant", "content": worked(shot)}]
 
     def render(question: str, tokenizer: Tokenizer) -> str:
+        _refuse_markup(question, tokenizer)
         return _apply(tokenizer, [*earlier, {"role": "user", "content": question}], generation=True)
 
-    return Template("chat", render, end=end_of_turn, special=False)
+    return Template("chat", render, end=end_of_turn, markup=True)
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
@@ -34,6 +35,16 @@ def end_of_turn(tokenizer: Tokenizer) -> int:
         if token in special:
             return int(token)
     return end_of_text(tokenizer)
+
+
+def _refuse_markup(question: str, tokenizer: Tokenizer) -> None:
+    """A question that holds a special token would open or close turns of its own."""
+    for token in tokenizer.all_special_tokens:
+        if token in question:
+            raise DataError(
+                f"the question {question[:60]!r} contains {token!r}, which the tokenizer reads as markup: it would end "
+                "the user's turn. Remove it from the question, or use a text template (plain, alpaca)."
+            )
 
 
 def _apply(tokenizer: Tokenizer, turns: list[dict[str, str]], *, generation: bool) -> str:

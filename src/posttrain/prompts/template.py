@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from posttrain.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
-else:
-    Tokenizer = Any
+    from transformers import PreTrainedTokenizerBase
+
+Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Template:
     stop: strings after which sampling ends (they stay in the response).
     grading: the grader spec that reads this format's answers.
     end: the id that closes a response.
-    special: whether the prompt takes the special tokens that the tokenizer adds by itself (a begin-of-text token); chat
-    templates write their own.
+    markup: whether `render` writes special tokens itself, as chat templates do. Otherwise a special token's name in the
+    text is read as the ordinary text it is, and the tokenizer adds the begin-of-text token where it has one.
     lead: what stands between prompt and response when a response does not begin with it.
     opened: what the prompt already wrote of the response; a response that begins with it loses it.
     """
@@ -56,20 +56,25 @@ class Template:
     stop: tuple[str, ...] = ()
     grading: str = "gsm8k"
     end: Callable[[Tokenizer], int] = end_of_text
-    special: bool = True
+    markup: bool = False
     lead: str = ""
     opened: str = ""
 
     def prompt_ids(self, question: str, tokenizer: Tokenizer) -> list[int]:
         """Ids of the generation prompt."""
-        return _encode(tokenizer, self.render(question, tokenizer), special=self.special)
+        text = self.render(question, tokenizer)
+        return _encode(tokenizer, text, add_special_tokens=not self.markup, split_special_tokens=not self.markup)
 
     def response_ids(self, response: str, tokenizer: Tokenizer) -> list[int]:
-        """Ids of a response and of the end of its turn."""
+        """Ids of a response and of the end of its turn.
+
+        A special token's name inside the response is ordinary text: no teacher can end a turn in mid-sentence.
+        """
         text = response.removeprefix(self.opened) if self.opened else response
         if not text.startswith(self.lead):
             text = self.lead + text
-        return [*_encode(tokenizer, text, special=False), self.end(tokenizer)]
+        ids = _encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True)
+        return [*ids, self.end(tokenizer)]
 
     def example(self, question: str, response: str, tokenizer: Tokenizer) -> Example:
         """``prompt_ids + response_ids``, with loss on the response."""
@@ -83,6 +88,15 @@ class Template:
         return tuple(dict.fromkeys([self.end(tokenizer), *([int(eos)] if eos is not None else [])]))
 
 
-def _encode(tokenizer: Tokenizer, text: str, *, special: bool) -> list[int]:
-    # verbose=False: the length warning belongs to whoever truncates, not here
-    return [int(i) for i in tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]]
+def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> list[int]:
+    # verbose=False: the warning about length belongs to whoever truncates, not here
+    encoded = tokenizer(
+        text, add_special_tokens=add_special_tokens, split_special_tokens=split_special_tokens, verbose=False
+    )
+    return [int(i) for i in encoded["input_ids"]]
+
+
+def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
+    closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
+    return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]

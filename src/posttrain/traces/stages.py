@@ -9,7 +9,7 @@ from pydantic import Field
 
 from posttrain.config import Config
 from posttrain.errors import DataError
-from posttrain.prompts.text import tagged, worked
+from posttrain.prompts import tagged, worked
 from posttrain.records import Problem, Sample, samples_to_tables
 from posttrain.stage import Workspace
 from posttrain.store import Problems, Samples

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from posttrain.errors import DamagedError, StoreError
+from posttrain.store import write_atomic
 from posttrain.tracking.sinks import Sink
 
 
@@ -101,12 +101,8 @@ class Metrics:
 
     def _replace(self, rows: list[dict[str, Any]]) -> None:
         """The file with these rows only, by rename: a reader sees the old one or the new one."""
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("wb") as file:
+        with write_atomic(self.path) as file:
             file.write("".join(_line(row) for row in rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
         self._size = self.path.stat().st_size
 
 

@@ -29,8 +29,8 @@ def test_every_registered_benchmark_loads_and_grades_its_own_golds(mirror: Path,
         assert grade(problem, f"The answer is \\boxed{{{problem.answer}}}.", benchmark.grading).correct is True
 
 
-def test_an_alias_is_the_benchmark_itself(mirror: Path) -> None:
-    assert get_benchmark("gsm8k", limit=7).fingerprint == get_benchmark("gsm8k", limit=7).fingerprint
+def test_an_alias_is_the_benchmark_itself_and_shots_are_training_problems(mirror: Path) -> None:
+    assert get_benchmark("math", limit=7).fingerprint == get_benchmark("math500", limit=7).fingerprint
     shown = get_benchmark("gsm8k", shots=8)
     assert len(shown.shots) == 8
     assert not {p.id for p in shown.shots} & {p.id for p in shown.problems}
@@ -76,7 +76,7 @@ def test_problems_become_a_benchmark_with_the_templates_grading(tmp_path: Path) 
 
 
 def mirror_with(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
-    (folder / "gsm8k_test.jsonl").write_text("\n".join(lines))
+    (folder / "svamp.jsonl").write_text("\n".join(lines))
     monkeypatch.setenv("POSTTRAIN_DATA", str(folder))
 
 
@@ -87,11 +87,11 @@ ROW = json.dumps({"id": "a", "problem": "?", "answer": "1"})
     ("lines", "complaint"),
     [
         ([ROW, ROW], "'a' comes twice"),
-        ([ROW, "{broken"], "line 2 is not JSON"),
-        ([ROW, '{"id": "b"}'], "line 2 has no text under 'problem'"),
+        ([ROW, "{broken"], "line 2: not valid JSON"),
+        ([ROW, '{"id": "b"}'], "line 2: has no 'problem'"),
         ([json.dumps({"id": "b", "problem": "?", "answer": ""})], "can't read 1 of 1 gold"),
         ([json.dumps({"id": "b", "problem": "?", "answer": None})], "can't read 1 of 1 gold"),
-        ([], "no problems"),
+        ([], "no rows"),
     ],
 )
 def test_a_bad_file_is_refused(
@@ -99,16 +99,16 @@ def test_a_bad_file_is_refused(
 ) -> None:
     mirror_with(tmp_path, monkeypatch, lines)
     with pytest.raises(DataError, match=complaint):
-        get_benchmark("gsm8k")
+        get_benchmark("svamp")
 
 
 def test_a_missing_mirror_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTTRAIN_DATA", raising=False)
     with pytest.raises(DataError, match="POSTTRAIN_DATA is not set"):
-        get_benchmark("gsm8k")
+        get_benchmark("svamp")
     monkeypatch.setenv("POSTTRAIN_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="posttrain fetch gsm8k_test"):
-        get_benchmark("gsm8k")
+    with pytest.raises(DataError, match=r"svamp.jsonl does not exist"):
+        get_benchmark("svamp")
 
 
 def test_an_unknown_benchmark_names_the_nearest() -> None:

@@ -159,7 +159,9 @@ def same_scalar(gold: Node, answer: Node) -> bool | None:
         return _same_numeral(gold, answer)
     if (gold.kind == "percent") != (answer.kind == "percent"):
         # "50%" says 50 or 1/2, according to what was asked
-        hundredths = [Node("div", (n.args[0], Node("num", (Fraction(100),)))) for n in (gold, answer) if n.kind == "percent"]
+        hundredths = [
+            Node("div", (n.args[0], Node("num", (Fraction(100),)))) for n in (gold, answer) if n.kind == "percent"
+        ]
         other = answer if gold.kind == "percent" else gold
         inside = gold.args[0] if gold.kind == "percent" else answer.args[0]
         return same_value(inside, other) or same_value(hundredths[0], other)
@@ -168,7 +170,9 @@ def same_scalar(gold: Node, answer: Node) -> bool | None:
 
 def _same_numeral(gold: Node, answer: Node) -> bool:
     """The same digits, and the same base where both name one."""
-    written = [n.args if n.kind == "based" else (str(n.args[0]), None) for n in (gold, answer) if n.kind in ("based", "num")]
+    written = [
+        n.args if n.kind == "based" else (str(n.args[0]), None) for n in (gold, answer) if n.kind in ("based", "num")
+    ]
     if len(written) < 2:
         return False
     (digits, base), (others, another) = written

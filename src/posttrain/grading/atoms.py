@@ -28,7 +28,9 @@ SYMBOLS = {
     "cdots": symbol("..."),
 }
 OPENING = frozenset({"lfloor", "lceil", "lvert", "langle", "mathbb", "boxed", "{"})
-STARTING = FRACTIONS | BINOMIALS | FUNCTIONS | GREEK | OPENING | frozenset(SYMBOLS) | frozenset(CONSTANTS) | frozenset(BIG)
+STARTING = (
+    FRACTIONS | BINOMIALS | FUNCTIONS | GREEK | OPENING | frozenset(SYMBOLS) | frozenset(CONSTANTS) | frozenset(BIG)
+)
 _ROUNDING = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _TEXT_SEPARATOR = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*", re.IGNORECASE)
@@ -247,7 +249,10 @@ class Atoms(Cursor):
 
     def brace(self, closer: str) -> Node:
         """`{...}` groups unless it lists; `\\{...\\}` is always a set, or the condition of a set builder."""
-        bars, self.bars = self.bars, 1 if closer == "\\}" else 0  # a bar in a set builder doesn't open an absolute value
+        bars, self.bars = (
+            self.bars,
+            1 if closer == "\\}" else 0,
+        )  # a bar in a set builder doesn't open an absolute value
         is_set = closer == "\\}"
         if is_set and self.here == Token("command", "}", self.here.spaced):
             self.at += 1
@@ -300,5 +305,3 @@ class Atoms(Cursor):
             raise ParseError("index of a sum")
         variable, low = start.args[1], start.args[2]
         return Node("big", (operator, str(variable.args[0]), low, high, self.product()))
-
-

@@ -31,7 +31,11 @@ def find_choice(text: str, truncated: bool) -> Found | None:
         if piece is not None:
             return Found(letter(piece) or piece, how)
     said = [m for m in _SAID.finditer(text) if not _NEGATED.search(text, max(0, m.start() - 20), m.start())]
-    said = [m for m in said if m[1].isupper() or not text[m.end() :].lstrip(" ").startswith(tuple("abcdefghijklmnopqrstuvwxyz"))]
+    said = [
+        m
+        for m in said
+        if m[1].isupper() or not text[m.end() :].lstrip(" ").startswith(tuple("abcdefghijklmnopqrstuvwxyz"))
+    ]
     if said:
         return Found(said[-1][1].upper(), "phrase")
     if truncated:

@@ -245,7 +245,9 @@ def _functions(lib: Any, power: Callable[[Any, Any], Any], floor: Any, ceil: Any
 FLOATS = Arithmetic(
     make=lambda value: complex(value),
     constants={"pi": complex(math.pi), "e": complex(math.e), "i": 1j},
-    functions=_functions(cmath, _float_power, lambda x: complex(math.floor(x + 1e-9)), lambda x: complex(math.ceil(x - 1e-9))),
+    functions=_functions(
+        cmath, _float_power, lambda x: complex(math.floor(x + 1e-9)), lambda x: complex(math.ceil(x - 1e-9))
+    ),
     power=_float_power,
 )
 
@@ -271,9 +273,7 @@ def precise_numbers() -> Arithmetic:
     return Arithmetic(
         make=lambda value: lib.mpc(lib.mpf(value.numerator) / value.denominator),
         constants={"pi": lib.mpc(lib.pi), "e": lib.mpc(lib.e), "i": lib.mpc(0, 1)},
-        functions=_functions(
-            lib, power, lambda x: lib.mpc(lib.floor(x + tiny)), lambda x: lib.mpc(lib.ceil(x - tiny))
-        ),
+        functions=_functions(lib, power, lambda x: lib.mpc(lib.floor(x + tiny)), lambda x: lib.mpc(lib.ceil(x - tiny))),
         power=power,
     )
 

@@ -21,9 +21,7 @@ _PHRASE = re.compile(
 )
 _JOINT = re.compile(r"[\s$,;.\\]*(?:\\quad|\\qquad|\\text\{[^{}]*\}|and|or|[\s$,;*~\\])*", re.IGNORECASE)
 _JOINING = re.compile(r",|;|\band\b|\bor\b|\{\s*(?:and|or)\s*\}", re.IGNORECASE)
-_SPANS = re.compile(
-    r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
+_SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})

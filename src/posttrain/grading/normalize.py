@@ -31,7 +31,9 @@ _DECORATION = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|mathstrut|hfill"
     r"|strut|boldsymbol|bm|phantom|quad|qquad|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
 )
-_SPACING = re.compile(r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}")
+_SPACING = re.compile(
+    r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}"
+)
 _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|vec|hat|widehat|bar|tilde)(?![a-zA-Z])")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
 _THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\\[,!;:] ?|\{,\}|\\ )\d{3})+)(?!\d)")
@@ -91,9 +93,9 @@ def latex(text: str) -> str:
 
 def strip_ends(text: str) -> str:
     """Without the punctuation and markdown that sentences put around an answer."""
-    text = text.strip(" \t\r\n*`\"")
+    text = text.strip(' \t\r\n*`"')
     while text and text[-1] in ".,;:\\" and not text.endswith("\\\\"):
-        text = text[:-1].rstrip(" *`\"\n")
+        text = text[:-1].rstrip(' *`"\n')
     return text
 
 

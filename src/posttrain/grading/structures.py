@@ -45,9 +45,11 @@ def _same_kind(gold: Node, answer: Node) -> bool | None:
         return _relation_and_value(gold, answer)
     if g == a == "seq":
         same_brackets = gold.args[:2] == answer.args[:2]
-        return all_of([same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)]) if (
-            same_brackets and len(gold.args) == len(answer.args)
-        ) else False
+        return (
+            all_of([same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)])
+            if (same_brackets and len(gold.args) == len(answer.args))
+            else False
+        )
     if "union" in (g, a):
         return _in_any_order(_parts(gold), _parts(answer))
     if g == a == "matrix":
@@ -56,7 +58,12 @@ def _same_kind(gold: Node, answer: Node) -> bool | None:
         return _same_ratio(gold, answer)
     if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
         return same_value(*(Node("div", n.args) for n in (gold, answer)))
-    if g == a == "fn" and gold.args[0] == answer.args[0] and len(gold.args) == len(answer.args) and not _has_value(gold):
+    if (
+        g == a == "fn"
+        and gold.args[0] == answer.args[0]
+        and len(gold.args) == len(answer.args)
+        and not _has_value(gold)
+    ):
         return all_of([same(x, y) for x, y in zip(gold.args[1:], answer.args[1:], strict=True)])
     if g in SCALARS and a in SCALARS:
         return same_scalar(gold, answer)

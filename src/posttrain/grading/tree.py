@@ -71,11 +71,7 @@ def has(node: Node, *kinds: str) -> bool:
 def replace(node: Node, kinds: dict[str, str]) -> Node:
     """The same tree with some kinds renamed."""
     args = tuple(
-        replace(a, kinds)
-        if isinstance(a, Node)
-        else tuple(replace(c, kinds) for c in a)
-        if type(a) is tuple
-        else a
+        replace(a, kinds) if isinstance(a, Node) else tuple(replace(c, kinds) for c in a) if type(a) is tuple else a
         for a in node.args
     )
     return Node(kinds.get(node.kind, node.kind), args)

@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""Engines turn prompts into Completions and score given tokens; base.py has the protocol."""

@@ -2,7 +2,7 @@
 
 from posttrain.prompts.registry import TEMPLATES, get_template
 from posttrain.prompts.shots import GSM8K_SHOTS
-from posttrain.prompts.template import Example, Template
+from posttrain.prompts.template import Example, Template, document_ids
 from posttrain.prompts.text import tagged, worked
 
-__all__ = ["GSM8K_SHOTS", "TEMPLATES", "Example", "Template", "get_template", "tagged", "worked"]
+__all__ = ["GSM8K_SHOTS", "TEMPLATES", "Example", "Template", "document_ids", "get_template", "tagged", "worked"]

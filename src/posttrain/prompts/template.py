@@ -94,3 +94,9 @@ def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_
         text, add_special_tokens=add_special_tokens, split_special_tokens=split_special_tokens, verbose=False
     )
     return [int(i) for i in encoded["input_ids"]]
+
+
+def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
+    closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
+    return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]

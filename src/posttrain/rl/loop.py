@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from posttrain.engines import NativeEngine
+from posttrain.engines.native import NativeEngine
 from posttrain.errors import EngineError, TrainingError
 from posttrain.models import load_model, load_tokenizer, token_stats
 from posttrain.prompts import get_template
@@ -52,7 +52,7 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     train_problems = problems.read(config.split)
     reward = load_function(config.reward.function) if config.reward.function else None
     reference = copy.deepcopy(policy).requires_grad_(False) if config.kl else None
-    engine = NativeEngine(policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch)
+    engine = NativeEngine(policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch, tokenizer=tokenizer)
     learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
     saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
     validator = (

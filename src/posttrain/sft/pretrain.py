@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from posttrain.errors import DataError
 from posttrain.models import tiny_model, train_tokenizer
-from posttrain.prompts import Example, text_ids
+from posttrain.prompts import Example, document_ids
 from posttrain.records import Problem
 from posttrain.sft.config import PretrainConfig
 from posttrain.sft.supervised import Plan, train
@@ -37,7 +37,7 @@ def concatenate_and_cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
 
     DataError when the corpus is shorter than one block.
     """
-    ids = [i for text in texts for i in text_ids(text, tokenizer)]
+    ids = [i for text in texts for i in document_ids(text, tokenizer)]
     mask = (1,) * block
     blocks = [Example(tuple(ids[i : i + block]), mask) for i in range(0, len(ids) - block + 1, block)]
     if not blocks:

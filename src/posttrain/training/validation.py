@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from posttrain.engines import NativeEngine
 from posttrain.engines.base import Sampling
+from posttrain.engines.native import NativeEngine
 from posttrain.evals import answer
 from posttrain.records import Problem
 from posttrain.training.config import ValidationConfig
@@ -48,7 +48,7 @@ class Validator:
 
     def run(self) -> dict[str, float]:
         self.model.eval()
-        engine = NativeEngine(self.model, pad_id=int(self.tokenizer.pad_token_id))
+        engine = NativeEngine(self.model, pad_id=int(self.tokenizer.pad_token_id), tokenizer=self.tokenizer)
         sampling = Sampling(
             temperature=0.0,
             max_tokens=self.config.max_tokens,

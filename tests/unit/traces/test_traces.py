@@ -28,7 +28,7 @@ def make(folder: Path, given: list[Problem], seed: int = 1, **config: Any) -> li
     return made
 
 
-@pytest.mark.parametrize(("form", "spec"), [("solution", "gsm8k"), ("r1_zero", "r1_zero")])
+@pytest.mark.parametrize(("form", "spec"), [("solution", "gsm8k"), ("r1_zero", "gsm8k")])
 def test_the_reference_teacher_is_always_right_in_the_form_asked_for(tmp_path: Path, form: str, spec: str) -> None:
     samples = make(tmp_path, SOLVED, format=form)
     by_id = {p.id: p for p in SOLVED}
@@ -39,7 +39,7 @@ def test_the_reference_teacher_is_always_right_in_the_form_asked_for(tmp_path: P
     assert {s.source for s in samples} == {"teacher:reference"}
 
 
-@pytest.mark.parametrize(("form", "spec"), [("solution", "gsm8k"), ("r1_zero", "r1_zero")])
+@pytest.mark.parametrize(("form", "spec"), [("solution", "gsm8k"), ("r1_zero", "gsm8k")])
 def test_the_flawed_teacher_is_wrong_in_the_share_asked_for_and_says_where(
     tmp_path: Path, form: str, spec: str
 ) -> None:

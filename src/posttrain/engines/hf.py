@@ -1,4 +1,4 @@
-"""The `hf` engine: transformers' own generate. Slow, runs any causal language model, and is what others are tested by."""
+"""The `hf` engine: transformers' own generate. Slow, runs any causal language model; others are tested against it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class HFEngine:
             raise EngineError(f"max_batch is {max_batch}; it must be at least 1, and 8 to 64 is usual.")
         self.model: Any = model
         self.pad_id, self.max_batch, self.tokenizer = pad_id, max_batch, tokenizer
-        self.context = int(self.model.config.max_position_embeddings)
-        self.vocab = int(self.model.config.vocab_size)
+        config: Any = model.config
+        self.context = int(config.max_position_embeddings)
+        self.vocab = int(config.vocab_size)
         self.version = 0
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, cast
 
 import click
 
@@ -25,6 +24,5 @@ def fetch(names: tuple[str, ...], to: Path | None, data: bool, revision: str | N
     destination = to or os.environ.get("POSTTRAIN_DATA")
     if not destination:
         raise RecipeError("where to? Give --to FOLDER, or set POSTTRAIN_DATA, which is where runs look for a mirror.")
-    kind = cast(Literal["model", "dataset"], "dataset" if data else "model")
-    for folder in fetch_all(names, destination, kind=kind, revision=revision):
+    for folder in fetch_all(names, destination, kind="dataset" if data else "model", revision=revision):
         click.echo(str(folder))

@@ -11,5 +11,6 @@ STAGES: dict[str, tuple[str, str]] = {
     "sft": ("posttrain.sft.stages:sft", "Supervised fine-tuning on traces."),
     "rl": ("posttrain.rl.stages:rl", "Reinforcement learning with verifiable rewards."),
     "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
+    "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
 }

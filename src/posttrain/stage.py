@@ -75,7 +75,7 @@ def _import_function(target: str) -> Callable[..., Artifact]:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there, and something that it imports is not
         raise RecipeError(
-            f"stage {target!r}: there is no module {module_name!r} to import. Install it, or add its folder to PYTHONPATH."
+            f"stage {target!r}: there is no module {module_name!r}. Install it, or add its folder to PYTHONPATH."
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -89,42 +89,52 @@ def _import_function(target: str) -> Callable[..., Artifact]:
 
 
 def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:
-    """Reads config, inputs and output from the annotations of a stage function."""
-    hints = typing.get_type_hints(function)
-    signature = inspect.signature(function)
+    """Reads config, inputs and output from the annotations of a stage function. RecipeError where it is no stage."""
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise RecipeError(f"{name} is no stage: an annotation can't be read ({error}). Import what it names.") from None
+    parameters = list(inspect.signature(function).parameters.values())
+    config = hints.get(parameters[0].name) if parameters else None
+    if not (isinstance(config, type) and issubclass(config, Config)):
+        raise _no_stage(name, "its first parameter is its config and must be annotated with a Config")
+    output = hints.get("return")
+    if not (isinstance(output, type) and issubclass(output, Artifact)):
+        raise _no_stage(name, "its return annotation must be an artifact (Problems, Samples, Checkpoint …)")
+    if "work" not in [p.name for p in parameters]:
+        raise _no_stage(name, "it must take `work: Workspace`")
     inputs = []
-    for parameter in list(signature.parameters.values())[1:]:
-        if parameter.name == "work":
-            continue
-        kinds, many = _artifact_kinds(hints[parameter.name])
-        inputs.append(Input(parameter.name, kinds, many, parameter.default is inspect.Parameter.empty))
+    for parameter in parameters[1:]:
+        if parameter.name != "work":
+            kinds, many = _artifact_kinds(name, parameter.name, hints.get(parameter.name))
+            inputs.append(Input(parameter.name, kinds, many, parameter.default is inspect.Parameter.empty))
+    for given in inputs:
+        if given.name in config.model_fields:
+            raise _no_stage(name, f"'{given.name}' is both an input and a key of its config")
     return StageSpec(
         name=name,
         function=function,
-        config=hints[next(iter(signature.parameters))],
+        config=config,
         inputs=tuple(inputs),
-        output=hints["return"],
+        output=output,
         version=getattr(function, "version", 1),
         forecast=getattr(function, "forecast", None),
     )
 
 
-def _artifact_kinds(hint: Any) -> tuple[tuple[type[Artifact], ...], bool]:
+def _no_stage(name: str, why: str) -> RecipeError:
+    return RecipeError(f"{name} is no stage: {why}. A stage is (config, artifacts …, work) -> artifact.")
+
+
+def _artifact_kinds(stage: str, name: str, hint: Any) -> tuple[tuple[type[Artifact], ...], bool]:
     """``Checkpoint`` → ((Checkpoint,), False); ``list[Scores] | None`` → ((Scores,), True)."""
     if typing.get_origin(hint) is list:
-        return _artifact_kinds(typing.get_args(hint)[0])[0], True
+        return _artifact_kinds(stage, name, typing.get_args(hint)[0])[0], True
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        found: list[type[Artifact]] = []
-        many = False
-        for inner in typing.get_args(hint):
-            if inner is type(None):
-                continue
-            kinds, inner_many = _artifact_kinds(inner)
-            found.extend(kinds)
-            many = many or inner_many
-        return tuple(found), many
-    assert isinstance(hint, type), hint
-    assert issubclass(hint, Artifact), hint
+        parts = [_artifact_kinds(stage, name, h) for h in typing.get_args(hint) if h is not types.NoneType]
+        return tuple(kind for kinds, _ in parts for kind in kinds), any(many for _, many in parts)
+    if not (isinstance(hint, type) and issubclass(hint, Artifact)):
+        raise _no_stage(stage, f"parameter '{name}' must be annotated with an artifact or a list of them")
     return (hint,), False
 
 

@@ -12,9 +12,16 @@ from posttrain import __version__
 from posttrain.errors import PosttrainError
 from posttrain.registry import STAGES
 
-# verb → one line of help. The command `verb` stands in posttrain/cli/<verb>.py. Adding a verb = a file and a line here.
+# verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
+    "plan": "Show what a run would do, and what it would cost.",
+    "recipes": "List the recipes that ship, or print one.",
+    "init": "Write a starter recipe and an .env.example into a folder.",
+    "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
+    "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
+    "fetch": "Mirror a model or a data set for machines without a network.",
 }
 
 
@@ -37,11 +44,15 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
-        with formatter.section("Stages (each also alone: posttrain sft model=… traces=… lr=1e-4 out=DIR)"):
+        with formatter.section("Stages, each also alone: posttrain sft model=… traces=… lr=1e-4 out=DIR"):
             formatter.write_dl([(name, summary) for name, (_, summary) in STAGES.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    subcommand_metavar="VERB [ARGS]...",
+)
 @click.version_option(__version__, message="posttrain %(version)s")
 def cli() -> None:
     """Make a small language model reason better, and prove it."""
@@ -50,7 +61,14 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A PosttrainError is one message and exit code 2; anything else is a bug and keeps its traceback."""
     try:
-        cli.main(args=None if arguments is None else list(arguments), prog_name="posttrain")
+        code = cli.main(list(arguments) if arguments is not None else None, "posttrain", standalone_mode=False)
     except PosttrainError as error:
-        print(f"posttrain: {error}", file=sys.stderr)
+        print("\n  ".join([f"posttrain: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        print("posttrain: stopped. Run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -22,7 +22,12 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     def fingerprint_values(self) -> dict[str, Any]:
@@ -84,6 +89,17 @@ def parse(schema: type[C], values: Mapping[str, Any], where: str) -> C:
         got = first.get("input")
         message = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{where}: '{key}' is {got!r}: {message}." if key else f"{where}: {message}.") from None
+
+
+def dotted_keys(schema: type[BaseModel]) -> list[str]:
+    """Every key of a schema and of the models in it: ``optimizer``, ``optimizer.lr`` …"""
+    keys = []
+    for name, info in schema.model_fields.items():
+        keys.append(name)
+        inner = _first_model(info.annotation)
+        if inner is not None:
+            keys += [f"{name}.{key}" for key in dotted_keys(inner)]
+    return keys
 
 
 def _known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:

@@ -52,7 +52,7 @@ def set_at(values: dict[str, Any], path: list[str], value: Any, where: str, *, m
             node = node.setdefault(part, {})
         if not isinstance(node, dict | list):
             raise RecipeError(f"{where}: '{'.'.join(path[: depth + 1])}' is {node!r}, which has no keys below it.")
-    key = _index(path[-1], node, where) if isinstance(node, list) else path[-1]
+    key: Any = _index(path[-1], node, where) if isinstance(node, list) else path[-1]
     old = node[key] if isinstance(node, list) else node.get(key)
     if merge and isinstance(old, dict) and isinstance(value, dict):
         for inner, inner_value in value.items():

@@ -106,6 +106,7 @@ def as_sample(problem: Problem, completion: Completion, response: str, source: s
         finish_reason=completion.finish_reason,
         weights_version=completion.weights_version,
         split=problem.split,
+        extra={"choices": list(problem.choices)} if problem.choices else {},
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from posttrain.errors import DataError
-from posttrain.evals.metrics import Judged, judged
+from posttrain.evals.decompose import decompose
+from posttrain.evals.metrics import judged
 from posttrain.records import Sample
 from posttrain.stats import compare_paired, holm, in_words
 from posttrain.stats.paired import Paired
@@ -44,6 +45,8 @@ class Comparison:
     p_adjusted: float
     family: int
     verdict: str
+    parts: dict[str, float] | None
+    """Where the difference comes from (decompose.py); None where the two have different numbers of samples."""
 
     def as_json(self) -> dict[str, Any]:
         """The entry of report.json."""
@@ -65,6 +68,7 @@ class Comparison:
             "interval_method": p.interval,
             "confidence": p.confidence,
             "family": self.family,
+            "parts": self.parts,
         }
 
 
@@ -84,48 +88,57 @@ def compare_family(
     results = [_pair(a, b, confidence, seed) for a, b in pairs]
     adjusted = holm([r.p for r in results])
     return [
-        Comparison(a.model, b.model, a.benchmark, paired, p, len(results), in_words(paired, p=p))
+        Comparison(
+            a.model,
+            b.model,
+            a.benchmark,
+            paired,
+            p,
+            len(results),
+            in_words(paired, p=p),
+            decompose(a.samples, b.samples, str(a.entry["settings"]["grading"])),
+        )
         for (a, b), paired, p in zip(pairs, results, adjusted, strict=True)
     ]
 
 
 def _pair(a: Answers, b: Answers, confidence: float, seed: int) -> Paired:
-    check_comparable(a, b)
+    reason = refusal(a, b)
+    if reason is not None:
+        raise DataError(reason)
     first, second = judged(a.samples), judged(b.samples)
-    _check_items(a, b, first, second)
-    for side, table in ((a, first), (b, second)):
-        if table.undecided_rate > MAX_UNDECIDED:
-            raise DataError(
-                f"{100 * table.undecided_rate:.1f} % of the verdicts on {side.model} are undecided (the limit is 1 %), "
-                "so a comparison would rest on the grader's luck. Regrade with more time, or mend the grader."
-            )
     rank = {item: i for i, item in enumerate(second.items)}
     order = np.array([rank[item] for item in first.items])
     k = max(first.samples_per_item, second.samples_per_item)
     return compare_paired(first.scores, second.scores[order], samples_per_item=k, confidence=confidence, seed=seed)
 
 
-def check_comparable(a: Answers, b: Answers) -> None:
-    """DataError naming every setting in which the two evaluations differ."""
-    if a.entry["fingerprint"] == b.entry["fingerprint"]:
-        return
-    left, right = a.entry.get("settings", {}), b.entry.get("settings", {})
-    differing = [
-        f"{key} ({left.get(key)!r} and {right.get(key)!r})"
-        for key in sorted({*left, *right})
-        if left.get(key) != right.get(key)
-    ]
-    what = "; ".join(differing) or "their fingerprints"
-    raise DataError(
-        f"{a.model} and {b.model} were not asked the same: they differ in {what}. Evaluate both with the same settings."
-    )
-
-
-def _check_items(a: Answers, b: Answers, first: Judged, second: Judged) -> None:
+def refusal(a: Answers, b: Answers) -> str | None:
+    """Why the two must not be compared, or None: asked differently, other problems, or too much undecided."""
+    if a.entry["fingerprint"] != b.entry["fingerprint"]:
+        return (
+            f"{a.model} and {b.model} were not asked the same: they differ in {_differing(a, b)}. "
+            "Evaluate both with the same settings."
+        )
+    first, second = judged(a.samples), judged(b.samples)
     only_a, only_b = set(first.items) - set(second.items), set(second.items) - set(first.items)
     if only_a or only_b:
-        example = sorted(only_a or only_b)[0]
-        raise DataError(
+        example = min(only_a or only_b)
+        return (
             f"{a.model} and {b.model} answered different problems of {a.benchmark}: {len(only_a)} only the first, "
             f"{len(only_b)} only the second (for example {example!r}). Evaluate both on the same problems."
         )
+    for side, table in ((a, first), (b, second)):
+        if table.undecided_rate > MAX_UNDECIDED:
+            return (
+                f"{100 * table.undecided_rate:.1f} % of the verdicts on {side.model} are undecided (the limit is 1 %), "
+                "so a comparison would rest on the grader's luck. Regrade with more time, or mend the grader."
+            )
+    return None
+
+
+def _differing(a: Answers, b: Answers) -> str:
+    """Every setting in which the two evaluations differ, with both values."""
+    left, right = a.entry["settings"], b.entry["settings"]
+    names = sorted(key for key in {*left, *right} if left.get(key) != right.get(key))
+    return "; ".join(f"{key} ({left.get(key)!r} and {right.get(key)!r})" for key in names)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from posttrain.errors import GradingError, did_you_mean
-from posttrain.grading import numeric, text
+from posttrain.grading import choice, mathematics, numeric, text
+from posttrain.grading.choice import find_choice
 from posttrain.grading.extract import Found, find_numeric, find_strict_gsm8k
+from posttrain.grading.find_math import find_math
 from posttrain.records import Problem, Verdict
 
 CACHE = 65_536  # verdicts kept on (gold, extracted, spec)
@@ -30,7 +32,7 @@ class Spec:
     name: str
     find: Callable[[str, bool], Found | None]
     gold: Callable[[str], str]
-    same: Callable[[str, str], bool]
+    same: Callable[[str, str], bool | None]
     explicit: frozenset[str]
 
 
@@ -55,9 +57,19 @@ SPECS: dict[str, Spec] = {
             frozenset({"tag", "boxed", "hashes", "phrase"}),
         ),
         Spec("gsm8k_strict", find_strict_gsm8k, _numeric_gold, numeric.same, frozenset({"hashes"})),
+        Spec(
+            "math",
+            find_math,
+            mathematics.gold_text,
+            mathematics.same,
+            frozenset({"tag", "boxed"}),
+        ),
+        Spec("choice", find_choice, str.strip, choice.same, frozenset({"tag", "boxed", "phrase", "alone"})),
         Spec("exact", _exact_text, str.strip, str.__eq__, frozenset({"text"})),
     )
 }
+
+_REASONS = {True: "correct", False: "wrong", None: "undecided"}
 
 
 def get_spec(name: str) -> Spec:
@@ -71,7 +83,7 @@ def get_spec(name: str) -> Spec:
 
 
 @lru_cache(maxsize=CACHE)
-def _same(gold: str, extracted: str, spec: str) -> bool:
+def _same(gold: str, extracted: str, spec: str) -> bool | None:
     return SPECS[spec].same(gold, extracted)
 
 
@@ -93,7 +105,7 @@ def grade(problem: Problem, response: str, spec: str = "gsm8k", *, truncated: bo
     if found is None or not found.text:
         return Verdict(False, False, None, "truncated" if truncated else "no_answer")
     correct = _same(rules.gold(problem.answer), found.text, spec)
-    return Verdict(correct, found.how in rules.explicit, found.text, "correct" if correct else "wrong")
+    return Verdict(correct, found.how in rules.explicit, found.text, _REASONS[correct])
 
 
 def grade_many(items: Sequence[tuple[Problem, str, bool]], spec: str = "gsm8k") -> list[Verdict]:

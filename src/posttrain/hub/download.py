@@ -55,10 +55,12 @@ def snapshot(kind: Kind, ref: str, revision: str | None, folder: Path | None = N
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "no")
         raise failure(
-            f"the Hub answered {status} to a request for {ref}. Try again later. {unreachable(kind, ref)}"
+            f"the Hub answered {status} to a request for {ref}. Try again later. {unreachable(kind, ref, revision)}"
         ) from None
     except OSError:
-        raise failure(f"{ref} is a hub name, but the Hub can't be reached. {unreachable(kind, ref)}") from None
+        raise failure(
+            f"{ref} is a hub name, but the Hub can't be reached. {unreachable(kind, ref, revision)}"
+        ) from None
 
 
 def offline() -> bool:
@@ -69,9 +71,10 @@ def offline() -> bool:
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
-def unreachable(kind: Kind, ref: str) -> str:
+def unreachable(kind: Kind, ref: str, revision: str | None) -> str:
     """The remedy for a node without network."""
+    options = (" --kind dataset" if kind == "dataset" else "") + (f" --revision {revision}" if revision else "")
     return (
-        f"Where there is network run `posttrain fetch {ref}{' --kind dataset' if kind == 'dataset' else ''}`, copy the "
-        f"mirror here and set {VARIABLE} to its folder."
+        f"Where there is network run `posttrain fetch {ref}{options}`, copy the mirror here and set {VARIABLE} to its "
+        "folder."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from posttrain.config import dotted_keys
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.pipeline.recipe import Recipe
 from posttrain.pipeline.variables import substitute
@@ -61,7 +62,7 @@ def _declare(name: str, body: Mapping[str, Any], recipe: Recipe, extra: Mapping[
     fields = list(spec.config.model_fields)
     for key in filled:
         if key not in (*RESERVED, *names, *fields):
-            near = did_you_mean(key, [*names, *fields, *RESERVED])
+            near = _nested(spec, key) or did_you_mean(key, [*names, *fields, *RESERVED])
             raise RecipeError(f"{where}: unknown key '{key}'.{near or f' Known: {_listed(names + fields)}.'}")
     each = filled.get("each", [])
     each = [each] if isinstance(each, str) else each
@@ -147,6 +148,12 @@ def _renamed(value: Any, meaning: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_renamed(inner, meaning) for inner in value]
     return meaning.get(value, value) if isinstance(value, str) else value
+
+
+def _nested(spec: StageSpec, key: str) -> str:
+    """A hint for a key that stands deeper: ``lr`` is ``optimizer.lr``."""
+    deeper = [path for path in dotted_keys(spec.config) if path.endswith(f".{key}")]
+    return f" Did you mean '{deeper[0]}'?" if deeper else ""
 
 
 def _listed(names: Any) -> str:

@@ -69,8 +69,7 @@ def digest_of(artifact: Artifact) -> str:
 def with_unique_labels(artifacts: Sequence[Artifact]) -> list[Artifact]:
     """Artifacts of a list input, renamed ``parent-name`` where two would be called the same in tables."""
     labels = [a.label for a in artifacts]
-    unique = [
+    return [
         dataclasses.replace(a, name=f"{a.path.resolve().parent.name}-{a.label}") if labels.count(a.label) > 1 else a
         for a in artifacts
     ]
-    return unique

@@ -193,7 +193,7 @@ class _Resolver:
     def _sources(self, stage: Declared, takes: Input, item: Any, branch: Branch) -> list[Source]:
         if not isinstance(item, str):
             raise RecipeError(
-                f"{stage.where}: '{takes.name}' is {item!r}; it must be a stage's name or the path of {describe(takes)}."
+                f"{stage.where}: '{takes.name}' is {item!r}; it must name a stage or a folder ({describe(takes)})."
             )
         where = f"{stage.where} needs '{takes.name}'"
         if item in self.declared:

@@ -23,9 +23,13 @@ _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 class RecipeFile(Config):
     """The top level of a recipe.
 
-    name: the run's folder. seed: the root of every stage's own seed. model, vars: what ``{model}`` and ``{other}`` stand
-    for in stage bodies. matrix: lists of values; stages that name a key are made once per value. stages: bodies by name.
-    smoke: overrides for --smoke. devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else the CPU.
+    name: the run's folder.
+    seed: the root of every stage's own seed.
+    model, vars: what ``{model}`` and ``{other}`` stand for in stage bodies.
+    matrix: lists of values; stages that name a key are made once per value.
+    stages: bodies by name.
+    smoke: overrides for --smoke.
+    devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     """
 
     name: str

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from posttrain.errors import RecipeError, did_you_mean
-from posttrain.evals import Answers, Comparison, compare_family
+from posttrain.errors import DataError, RecipeError, did_you_mean
+from posttrain.evals import Answers, Comparison, compare_family, refusal
 
 
 def by_benchmark(answers: Sequence[Answers]) -> dict[str, dict[str, Answers]]:
@@ -45,12 +45,26 @@ def pairs_to_compare(models: Sequence[str], asked: Sequence[tuple[str, str]]) ->
 
 
 def compare_all(
-    found: dict[str, dict[str, Answers]], asked: Sequence[tuple[str, str]], confidence: float
+    found: dict[str, dict[str, Answers]],
+    asked: Sequence[tuple[str, str]],
+    confidence: float,
+    refused: list[dict[str, Any]] | None = None,
 ) -> list[Comparison]:
-    """Comparisons on every benchmark; those of one benchmark are a family (Holm)."""
+    """Comparisons on every benchmark; those of one benchmark are a family (Holm).
+
+    A pair that must not be compared raises DataError, or is put into `refused` with the reason where that is given.
+    """
     comparisons: list[Comparison] = []
-    for models in found.values():
-        pairs = pairs_to_compare(list(models), asked)
+    for benchmark, models in found.items():
+        pairs = []
+        for a, b in pairs_to_compare(list(models), asked):
+            reason = refusal(models[a], models[b])
+            if reason is None:
+                pairs.append((models[a], models[b]))
+            elif refused is None:
+                raise DataError(reason)
+            else:
+                refused.append({"a": a, "b": b, "benchmark": benchmark, "reason": reason})
         if pairs:
-            comparisons += compare_family([(models[a], models[b]) for a, b in pairs], confidence=confidence)
+            comparisons += compare_family(pairs, confidence=confidence)
     return comparisons

@@ -1,27 +1,24 @@
-"""The `report` stage: what the evaluations say, as report.json, report.html and report.md with plots."""
+"""The `report` stage: what the evaluations say, as report.html, report.md with plots, and report.json."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from posttrain.errors import RecipeError
-from posttrain.evals import read_answers
-from posttrain.report.collect import by_benchmark, compare_all, model_entry
 from posttrain.report.config import ReportConfig
+from posttrain.report.contents import gather
 from posttrain.stage import Workspace
-from posttrain.store import Report, Scores
+from posttrain.store import Report, Scores, write_atomic
 
 
 def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
     """Reads evaluations and what made their models; generates nothing and loads no model."""
-    answers = list(read_answers(of))
-    if not answers:
-        raise RecipeError("the evaluations given to this report hold no scores. Evaluate at least one model.")
-    found = by_benchmark(answers)
-    comparisons = compare_all(found, config.comparisons, config.confidence)
-    facts: dict[str, Any] = {
-        "models": [model_entry(a) for models in found.values() for a in models.values()],
-        "comparisons": [c.as_json() for c in comparisons],
-    }
-    work.write_json("report.json", facts)
+    from posttrain.report.html import render_html
+    from posttrain.report.markdown import write_markdown
+
+    contents = gather(config, of, work.dir.resolve().parent.name)
+    write_markdown(contents, work.dir)
+    with write_atomic(work.dir / "report.html") as file:
+        file.write(render_html(contents).encode("utf-8", errors="replace"))
+    work.write_json("report.json", contents.as_json())
+    for line in [*contents.headlines, *(r["reason"] for r in contents.refused)]:
+        work.note(line)
+    work.summarise(headlines=contents.headlines)
     return Report(work.dir)

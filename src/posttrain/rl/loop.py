@@ -52,9 +52,7 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     train_problems = problems.read(config.split)
     reward = load_function(config.reward.function) if config.reward.function else None
     reference = copy.deepcopy(policy).requires_grad_(False) if config.kl else None
-    engine = NativeEngine(
-        policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch, tokenizer=tokenizer
-    )
+    engine = NativeEngine(policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch, tokenizer=tokenizer)
     learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
     saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
     validator = (

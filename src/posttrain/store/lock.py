@@ -24,9 +24,12 @@ def locked(folder: Path) -> Iterator[int]:
     A child process that inherits the descriptor keeps the lock when its parent dies, so nobody writes beside it.
     LockedError, which says who holds it and since when, if another process does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(f"can't write to {folder}: {error.strerror}. Choose another folder.") from error
     try:
         _acquire(descriptor, path)
         os.ftruncate(descriptor, 0)

@@ -52,9 +52,7 @@ class Manifest:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise DamagedError(
-                f"{path} is not a manifest ({error}). Move {folder} away, or make the stage again with --fresh."
-            ) from error
+            raise DamagedError(f"{path} is not a manifest ({error}). Move {folder} away and run again.") from error
 
     def seal(self, folder: Path) -> None:
         """Lists the files with their sha256 and computes the artifact's digest."""
@@ -69,11 +67,13 @@ class Manifest:
                 continue
             if not path.exists():
                 raise DamagedError(
-                    f"{path} is missing, though {folder / NAME} lists it. Make the stage again: --fresh."
+                    f"{path} is missing, though its manifest lists it. Put it back, "
+                    f"or make it again: --fresh {folder.name}."
                 )
             if sha256_file(path) != expected:
                 raise DamagedError(
-                    f"{path} is damaged: its sha256 is not the one in {folder / NAME}. Make the stage again: --fresh."
+                    f"{path} is damaged: its sha256 is not the one in its manifest. Put the file back, "
+                    f"or make it again: --fresh {folder.name}."
                 )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from posttrain.engines.native import NativeEngine
 from posttrain.engines.base import Sampling
+from posttrain.engines.native import NativeEngine
 from posttrain.evals import answer
 from posttrain.records import Problem
 from posttrain.training.config import ValidationConfig

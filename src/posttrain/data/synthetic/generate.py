@@ -75,6 +75,8 @@ def texts(
     for index in range(count):
         kind = "story" if rng.random() < 0.5 else "facts"
         text = " ".join(next(stream)[1].opening) if kind == "story" else _facts(rng, levels)
+        while kind == "facts" and split_of(text) != split:
+            text = _facts(rng, levels)
         documents.append(Problem(id=f"synthetic-text/{split}/{index}", question=text, subject=kind, split=split))
     return documents
 

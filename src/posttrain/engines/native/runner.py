@@ -11,26 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.products import linear
 from posttrain.engines.native.weights import Layer, Weights
-
-
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return out
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [rows, in] times weight [out, in] transposed.
-
-    On the CPU oneDNN's product is about twice as fast as MKL's, which F.linear takes, on AMD processors and no slower
-    on Intel's.
-    """
-    if x.device.type == "cpu" and _HAS_ONEDNN:
-        return _onednn(x, weight, bias)
-    return F.linear(x, weight, bias)
-
-
-_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
 def _rotate(qk: Tensor, angles: Tensor) -> None:
@@ -90,19 +72,23 @@ def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, T
     return x.view(batch, length, -1), cached
 
 
-def decode(tokens: Tensor, lengths: Tensor, longest: int, cache: Cache, weights: Weights) -> Tensor:
+def _mask(lengths: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
+    """[B, 1, L]: 0 where a row has text, its newest token included, -inf beyond."""
+    beyond = torch.arange(longest, device=lengths.device) > lengths[:, None]
+    return torch.zeros(beyond.shape, dtype=dtype, device=lengths.device).masked_fill_(beyond, float("-inf"))[:, None]
+
+
+def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: Cache, weights: Weights) -> Tensor:
     """Logits [B, V] after one more token per row: tokens [B] go to positions lengths [B] of cache rows 0..B-1.
 
-    longest: max(lengths) + 1, known to the caller without asking the device.
+    shortest: min(lengths); longest: max(lengths) + 1: known to the caller without asking the device.
     """
     s = weights.shape
     batch = tokens.shape[0]
     x = F.embedding(tokens, weights.embed)
     rows = torch.arange(batch, device=x.device)
     angles = weights.rotation[lengths][:, None]
-    beyond = torch.arange(longest, device=x.device) > lengths[:, None]
-    mask = torch.zeros(beyond.shape, dtype=x.dtype, device=x.device).masked_fill_(beyond, float("-inf"))
-    mask = mask.repeat_interleave(s.kv_heads, 0)[:, None].expand(-1, s.group, -1)
+    mask = None if shortest + 1 == longest else _mask(lengths, longest, x.dtype)
     scale = s.head_dim**-0.5
     for number, layer in enumerate(weights.layers):
         q, k, v = _qkv(x, layer, weights, angles)
@@ -112,7 +98,9 @@ def decode(tokens: Tensor, lengths: Tensor, longest: int, cache: Cache, weights:
         # The query heads that share a key/value head are the rows of one small matrix: nothing is repeated.
         grouped = q.reshape(batch * s.kv_heads, s.group, s.head_dim)
         seen = keys[:batch].flatten(0, 1)[:, :longest]
-        scores = torch.baddbmm(mask, grouped, seen.transpose(1, 2), alpha=scale)
+        scores = torch.bmm(grouped, seen.transpose(1, 2)).mul_(scale)
+        if mask is not None:
+            scores.view(batch, -1, longest).add_(mask)
         mixed = torch.bmm(scores.softmax(-1), values[:batch].flatten(0, 1)[:, :longest])
         x = x + linear(mixed.view(batch, -1), layer.out, layer.out_bias)
         x = _mlp(x, layer, weights)

@@ -190,6 +190,7 @@ class Batch:
         logits = runner.decode(
             torch.from_numpy(self.last[:n]).to(device),
             torch.from_numpy(self.lengths[:n]).to(device),
+            int(self.lengths[:n].min()),
             longest,
             self.cache,
             self.weights,

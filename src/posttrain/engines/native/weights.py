@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posttrain.engines.native.products import pack
 from posttrain.errors import EngineError
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
@@ -46,6 +47,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
+    """One layer; matrices as `products.pack` made them."""
+
     input_norm: Tensor  # [H]
     qkv: Tensor  # [(Q + 2K) D, H]
     qkv_bias: Tensor | None
@@ -61,6 +64,8 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
+    """The whole model in one precision on one device."""
+
     shape: Shape
     embed: Tensor  # [V, H]
     layers: tuple[Layer, ...]
@@ -149,15 +154,15 @@ def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.
         assert gate_up is not None
         return Layer(
             input_norm=module.input_layernorm.weight.to(dtype),
-            qkv=qkv,
+            qkv=pack(qkv),
             qkv_bias=bias,
             qk_norm=norm,
-            out=attention.o_proj.weight.to(dtype),
+            out=pack(attention.o_proj.weight.to(dtype)),
             out_bias=own(attention.o_proj.bias),
             mlp_norm=module.post_attention_layernorm.weight.to(dtype),
-            gate_up=gate_up,
+            gate_up=pack(gate_up),
             gate_up_bias=join([mlp.gate_proj.bias, mlp.up_proj.bias]),
-            down=mlp.down_proj.weight.to(dtype),
+            down=pack(mlp.down_proj.weight.to(dtype)),
             down_bias=own(mlp.down_proj.bias),
         )
 
@@ -167,7 +172,7 @@ def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.
             embed=source.model.embed_tokens.weight.to(dtype),
             layers=tuple(layer(module) for module in source.model.layers),
             norm=source.model.norm.weight.to(dtype),
-            head=source.lm_head.weight.to(dtype),
+            head=pack(source.lm_head.weight.to(dtype)),
             head_bias=own(source.lm_head.bias),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,

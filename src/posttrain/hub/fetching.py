@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from posttrain.errors import DataError, MissingExtraError
+from posttrain.errors import DataError, MissingExtraError, StoreError
 from posttrain.hub.download import snapshot
 from posttrain.hub.mirror import LISTING, Kind, listing, place
 from posttrain.store import sha256_file, write_atomic, write_json
@@ -23,7 +23,7 @@ def fetch(
     A ref is ``org/name``; a dataset's may name one of its subsets, ``openai/gsm8k:main``. A folder appears only when
     all of its files are there, with ``mirror.json`` listing their sha256; what is there already and whole is kept, a
     download cut short goes on where it stopped, and a damaged copy is fetched again. ModelError or DataError as
-    `snapshot`.
+    `snapshot`; StoreError when something else stands in a folder's place.
     """
     return [_fetch(ref, Path(destination).expanduser(), kind, revision) for ref in refs]
 
@@ -33,6 +33,11 @@ def _fetch(ref: str, root: Path, kind: Kind, revision: str | None) -> Path:
     target = place(root, kind, repository, revision)
     if _whole(target) and (not subset or (target / subset).is_dir()):
         return target
+    if target.exists() and not (target / LISTING).is_file():
+        raise StoreError(
+            f"{target} is in the way: it was not made by fetch ({LISTING} is missing). Move it, or choose another "
+            "destination."
+        )
     partial = target.with_name(f".{target.name}.partial")
     download = partial / "repository"
     download.mkdir(parents=True, exist_ok=True)
@@ -112,7 +117,7 @@ def read_repository(repository: Path, ref: str, subset: str | None) -> dict[str,
 
 def _unreadable(ref: str, error: Exception) -> str:
     first = str(error).strip().partition("\n")[0]
-    return f"`datasets` can't read {ref}: {first}. Name a subset it has, or bring the rows as a jsonl file with a column map."
+    return f"`datasets` can't read {ref}: {first}. Name a subset it has, or bring its rows as a jsonl file."
 
 
 def _datasets() -> Any:

@@ -1,0 +1,325 @@
+"""Whether two answers are the same: numbers, lists, tuples, intervals, sets, matrices, equations, inequalities, words.
+
+Every comparison answers True, False or None (undecided: one of its scalars is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posttrain.grading.algebra import same_scalar, same_value
+from posttrain.grading.tree import (
+    INFINITY,
+    MAX_ITEMS,
+    MINUS_INFINITY,
+    SCALARS,
+    Node,
+    has,
+    number,
+    signs,
+    symbols,
+    walk,
+)
+
+_MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_ORDERS = frozenset(_MIRROR)
+
+
+def same(gold: Node, answer: Node) -> bool | None:
+    """Whether an answer is the gold."""
+    gold, answer = settle(gold), settle(answer)
+    if gold == answer:
+        return not contradicts(answer)
+    if contradicts(answer):
+        return False
+    return _same_kind(gold, answer)
+
+
+def _same_kind(gold: Node, answer: Node) -> bool | None:
+    g, a = gold.kind, answer.kind
+    if "list" in (g, a) or g == a == "set":
+        return _same_collection(gold, answer)
+    if g == a == "rel":
+        return _same_relation(gold, answer)
+    if "rel" in (g, a):
+        return _relation_and_value(gold, answer)
+    if g == a == "seq":
+        same_brackets = gold.args[:2] == answer.args[:2]
+        return all_of([same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)]) if (
+            same_brackets and len(gold.args) == len(answer.args)
+        ) else False
+    if "union" in (g, a):
+        return _in_any_order(_parts(gold), _parts(answer))
+    if g == a == "matrix":
+        return _same_matrix(gold, answer)
+    if g == a == "ratio":
+        return _same_ratio(gold, answer)
+    if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
+        return same_value(*(Node("div", n.args) for n in (gold, answer)))
+    if g == a == "fn" and gold.args[0] == answer.args[0] and len(gold.args) == len(answer.args) and not _has_value(gold):
+        return all_of([same(x, y) for x, y in zip(gold.args[1:], answer.args[1:], strict=True)])
+    if g in SCALARS and a in SCALARS:
+        return same_scalar(gold, answer)
+    return False
+
+
+def _has_value(node: Node) -> bool:
+    return node.args[0] not in ("'", "cap", "minus", "det", "arg", "Re", "Im", "deg", "dim", "ker")
+
+
+def all_of(verdicts: Sequence[bool | None]) -> bool | None:
+    """False beats undecided beats True."""
+    if False in verdicts:
+        return False
+    return None if None in verdicts else True
+
+
+def settle(node: Node) -> Node:
+    """Plus-minus written out, a bracket around one scalar kept, inequalities in one direction."""
+    if node.kind in SCALARS or node.kind == "rel":
+        upper = signs(node)
+        if len(upper) == 2 and upper[0] != upper[1]:
+            return Node("list", upper)
+    if node.kind == "list":
+        items: list[Node] = []
+        for item in map(settle, node.args):
+            items.extend(item.args if item.kind == "list" else (item,))
+        return Node("list", tuple(items))
+    if node.kind == "rel":
+        return _directed(node)
+    return node
+
+
+def _directed(node: Node) -> Node:
+    """`2 > x` as `x < 2`: a chain of > is turned round."""
+    operators, *sides = node.args
+    if operators and all(o in (">", ">=") for o in operators):
+        return Node("rel", (tuple(_MIRROR[o] for o in reversed(operators)), *reversed(sides)))
+    return node
+
+
+# --- collections
+
+
+def _same_collection(gold: Node, answer: Node) -> bool | None:
+    if _is_assignment_of(gold, answer):
+        return _same_kind(gold, Node("seq", ("(", ")", *(item.args[-1] for item in answer.args))))
+    if gold.kind == "list" and all(item.kind == "rel" and _ordered(item) for item in gold.args):
+        as_union = _region(gold)
+        other = _region(answer)
+        if as_union is not None and other is not None:
+            return _in_any_order(_parts(as_union), _parts(other))
+    if gold.kind == "union" or answer.kind == "union":
+        left, right = _region(gold), _region(answer)
+        return None if left is None or right is None else _in_any_order(_parts(left), _parts(right))
+    if not {gold.kind, answer.kind} <= {"list", "set"}:
+        return False
+    return _in_any_order(_items(gold), _items(answer))
+
+
+def _items(node: Node) -> tuple[Node, ...]:
+    """`n = 2, 3, 4` are three values of n."""
+    first = node.args[0] if node.args else None
+    if node.kind == "list" and first is not None and first.kind == "rel" and first.args[0] == ("=",):
+        if not any(item.kind == "rel" for item in node.args[1:]) and _is_name(first.args[1]):
+            return (first.args[2], *node.args[1:])
+    return node.args
+
+
+def _in_any_order(gold: Sequence[Node], answer: Sequence[Node]) -> bool | None:
+    """Every gold item is in the answer and every answer item in the gold (as sets: repeats don't count)."""
+    if not gold or not answer:
+        return not gold and not answer
+    if max(len(gold), len(answer)) > MAX_ITEMS:
+        return False
+    undecided = False
+    for these, those in ((gold, answer), (answer, gold)):
+        for x in these:
+            verdicts = [True] if x in those else [same(x, y) for y in those]
+            if True not in verdicts:
+                if None not in verdicts:
+                    return False
+                undecided = True
+    return None if undecided else True
+
+
+def _is_assignment_of(gold: Node, answer: Node) -> bool:
+    """`x = 1, y = 2` for a gold (1, 2): different names, in the order of the tuple."""
+    if gold.kind != "seq" or answer.kind != "list" or len(gold.args) - 2 != len(answer.args):
+        return False
+    names = [item.args[1] for item in answer.args if item.kind == "rel" and item.args[0] == ("=",)]
+    return len(set(names)) == len(answer.args) and all(map(_is_name, names))
+
+
+# --- relations
+
+
+def _is_name(node: Node) -> bool:
+    """Whether a side of an equation only names what the other side values: x, f(x), |AB|, V_1 : V_2, (x, y)."""
+    if not symbols(node):
+        return False
+    kinds = {n.kind for n in walk(node)}
+    return kinds <= {"sym", "mul", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
+        node.kind != "fn" or node.args[0] not in ("sqrt", "cap", "minus")
+    )
+
+
+def _valued(node: Node) -> Node | None:
+    """What an equation or membership says of its name; None if it isn't of that form."""
+    operators, *sides = node.args
+    equal = 0
+    while equal < len(operators) and operators[equal] == "=":
+        equal += 1
+    if operators[0] == "in":
+        return settle(sides[1])
+    if operators[0] == "~":
+        return settle(sides[0])
+    if not equal:
+        return None
+    if _is_name(sides[0]):
+        return settle(sides[equal])
+    if equal == 1 and sides[1].kind == "sym":
+        return settle(sides[0])
+    if not any(symbols(side) for side in sides[: equal + 1]):
+        return settle(sides[equal])
+    return None
+
+
+def contradicts(node: Node) -> bool:
+    """`5 = 6`: numbers that are said to be equal and aren't."""
+    if node.kind != "rel" or set(node.args[0]) - {"=", "~", "!="} or node.args[0][0] != "=":
+        return False
+    sides = node.args[1:]
+    if any(symbols(side) or side.kind not in SCALARS for side in sides[:2]):
+        return False
+    return same_scalar(sides[0], sides[1]) is False
+
+
+def _relation_and_value(gold: Node, answer: Node) -> bool | None:
+    relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
+    if _ordered(relation):
+        region, another = _region(relation), _region(other)
+        return _in_any_order(_parts(region), _parts(another)) if region and another else False
+    valued = _valued(relation)
+    if valued is None:
+        return False
+    return same(valued, other) if relation is gold else same(other, valued)
+
+
+def _ordered(node: Node) -> bool:
+    return node.kind == "rel" and bool(node.args[0]) and all(o in _ORDERS for o in node.args[0])
+
+
+def _same_relation(gold: Node, answer: Node) -> bool | None:
+    if gold.args[0][0] == "in" or answer.args[0][0] == "in" or _ordered(gold) != _ordered(answer):
+        left, right = (_valued(n) or n for n in (gold, answer))
+        if left == gold and right == answer:
+            return False
+        return _same_kind(left, right)
+    if _ordered(gold) and _ordered(answer):
+        regions = _region(gold), _region(answer)
+        if regions[0] is not None and regions[1] is not None:
+            same_unknown = symbols(gold) == symbols(answer)
+            return _in_any_order(_parts(regions[0]), _parts(regions[1])) if same_unknown else False
+        return _proportional(gold, answer, positive=True) if gold.args[0] == answer.args[0] else False
+    if "!=" in (gold.args[0][0], answer.args[0][0]):
+        return _proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
+    left, right = _valued(gold), _valued(answer)
+    if left is not None and right is not None and _head(gold) == _head(answer) and same(left, right):
+        return True
+    return _proportional(gold, answer)
+
+
+def _head(node: Node) -> str | None:
+    """The first symbol of an equation: `f` of f(x) = ..."""
+    side = node.args[1] if _is_name(node.args[1]) else node.args[2]
+    while side.kind in ("mul", "abs", "ratio"):
+        side = side.args[0]
+    return str(side.args[0]) if side.kind == "sym" else None
+
+
+def _proportional(gold: Node, answer: Node, positive: bool = False) -> bool | None:
+    """Whether left - right of one relation is a constant multiple of the other's."""
+    if len(gold.args) != 3 or len(answer.args) != 3:
+        return False
+    if any(side.kind not in SCALARS for side in (*gold.args[1:], *answer.args[1:])):
+        return False
+    g, a = (Node("sub", n.args[1:]) for n in (gold, answer))
+    if not symbols(g) or symbols(g) != symbols(a):
+        return False
+    factor = _quotient(g, a)
+    if factor is None:
+        return None
+    if positive and factor.args[0] < 0:
+        return False
+    return bool(factor.args[0]) and same_value(g, Node("mul", (factor, a)))
+
+
+def _quotient(g: Node, a: Node) -> Node | None:
+    """g / a at one point, as an exact number."""
+    from posttrain.grading.algebra import points
+    from posttrain.grading.evaluate import NoValue, rational
+
+    env = next(points(symbols(g), whole=False))
+    try:
+        x, y = rational(g, env), rational(a, env)
+    except NoValue:
+        return None
+    if x is None or y is None or not y:
+        return number(1) if x is None or y is None else None
+    return number(x / y)
+
+
+# --- regions of the real line
+
+
+def _region(node: Node) -> Node | None:
+    """An interval or union for inequalities in one unknown; other structures as they are; None if it isn't one."""
+    if node.kind in ("seq", "union", "set"):
+        return node
+    if node.kind == "list":
+        parts = [_region(item) for item in node.args]
+        if any(p is None for p in parts):
+            return None
+        return Node("union", tuple(x for p in parts if p is not None for x in _parts(p)))
+    if node.kind == "rel" and node.args[0] == ("in",):
+        return _region(node.args[2])
+    if not _ordered(node):
+        return None
+    operators, *sides = _directed(node).args
+    if any(o not in ("<", "<=") for o in operators):
+        return None
+    if len(sides) == 2:
+        if sides[0].kind == "sym" and not symbols(sides[1]):
+            return Node("seq", ("(", "]" if operators[0] == "<=" else ")", MINUS_INFINITY, sides[1]))
+        if sides[1].kind == "sym" and not symbols(sides[0]):
+            return Node("seq", ("[" if operators[0] == "<=" else "(", ")", sides[0], INFINITY))
+    if len(sides) == 3 and sides[1].kind == "sym" and not symbols(sides[0]) | symbols(sides[2]):
+        closed = ["[" if operators[0] == "<=" else "(", "]" if operators[1] == "<=" else ")"]
+        return Node("seq", (*closed, sides[0], sides[2]))
+    return None
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.args if node.kind == "union" else (node,)
+
+
+# --- matrices and ratios
+
+
+def _same_matrix(gold: Node, answer: Node) -> bool | None:
+    if [len(row) for row in gold.args] != [len(row) for row in answer.args]:
+        return False
+    pairs = [(x, y) for r, s in zip(gold.args, answer.args, strict=True) for x, y in zip(r, s, strict=True)]
+    return all_of([same(x, y) for x, y in pairs])
+
+
+def _same_ratio(gold: Node, answer: Node) -> bool | None:
+    """1 : 2 is 2 : 4."""
+    if len(gold.args) != len(answer.args) or has(gold, "list") or has(answer, "list"):
+        return False
+    crossed = [
+        same_value(Node("mul", (gold.args[0], y)), Node("mul", (answer.args[0], x)))
+        for x, y in zip(gold.args[1:], answer.args[1:], strict=True)
+    ]
+    return all_of(crossed)

@@ -75,9 +75,7 @@ def survive(
     return moments
 
 
-def _killed(
-    command: Sequence[str], moment: float, *, cwd: Path, env: Mapping[str, str], clock: Path | None
-) -> bool:
+def _killed(command: Sequence[str], moment: float, *, cwd: Path, env: Mapping[str, str], clock: Path | None) -> bool:
     """True when the command lived until its moment and was killed; False when it had finished well before."""
     before = _written(clock)
     process = subprocess.Popen(

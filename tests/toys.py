@@ -96,9 +96,7 @@ def student_forecast(config: StudentConfig, inputs: dict[str, Artifact | list[Ar
 student.forecast = student_forecast  # type: ignore[attr-defined]
 
 
-def scores(
-    config: ScoresConfig, models: list[Checkpoint], work: Workspace, problems: Problems | None = None
-) -> Scores:
+def scores(config: ScoresConfig, models: list[Checkpoint], work: Workspace, problems: Problems | None = None) -> Scores:
     """Whom it saw, in order."""
     work.write_json("scores.json", {"models": [m.label for m in models], "benchmarks": list(config.benchmarks)})
     return Scores(work.dir)

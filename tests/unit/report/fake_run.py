@@ -29,9 +29,7 @@ def samples_of(model: str, accuracy: float, n: int, response: str | None = None)
     for i in range(n):
         ok = 0.7 * shares(i, "difficulty") + 0.3 * shares(i, model) < accuracy
         cut = not ok and shares(i, f"{model} length") < 0.1
-        text = response or (
-            f"Tom has {i} apples and buys 4 more.\n{i} + 4 = {i + 4}.\n#### {i + 4 if ok else i + 5}"
-        )
+        text = response or (f"Tom has {i} apples and buys 4 more.\n{i} + 4 = {i + 4}.\n#### {i + 4 if ok else i + 5}")
         found.append(
             Sample(
                 problem_id=f"synthetic/test/{i}",
@@ -138,5 +136,3 @@ def _stage(
         digest=fingerprint({"name": name}),
         summary=summary,
     ).write(folder)
-
-

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+
+from posttrain.pipeline import build_graph, parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -139,6 +142,27 @@ def test_python_blocks_parse_and_import_what_exists(page: Path) -> None:
                 module = importlib.import_module(node.module)
                 missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
                 assert missing == [], f"{node.module} has no {missing}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_recipes_on_a_page_can_be_planned(page: Path) -> None:
+    for _, block in blocks(page, "yaml"):
+        values = yaml.safe_load(block)
+        if "stages" in values:
+            assert build_graph(parse_recipe(values, page.name)).nodes
+
+
+def test_the_architecture_page_lists_the_rooms_that_exist_and_no_others() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = re.search(r"^src/posttrain/\n(.*?)^tests/", text, re.MULTILINE | re.DOTALL)
+    assert block
+    listed = {
+        name for line in block[1].splitlines() for name in re.findall(r"(?:^|\s)([a-z_]+(?:/|\.py))(?=\s)", line[:26])
+    }
+    package = ROOT / "src" / "posttrain"
+    rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    assert listed == rooms | modules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

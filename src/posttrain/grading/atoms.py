@@ -26,6 +26,7 @@ SYMBOLS = {
     "dots": symbol("..."),
     "ldots": symbol("..."),
     "cdots": symbol("..."),
+    **{name: symbol(name) for name in ("triangle", "angle", "prime", "odot", "star", "square", "mho")},
 }
 OPENING = frozenset({"lfloor", "lceil", "lvert", "langle", "mathbb", "boxed", "{"})
 STARTING = (
@@ -144,7 +145,9 @@ class Atoms(Cursor):
                 return self.word(self.next().value)
         if len(run) > 3:
             return symbol(run)
-        return Node("mul", tuple(Node("const", (c,)) if c in "ei" else symbol(c) for c in run))
+        # "xy^2" is x times y^2: the rest of the letters goes back to the stream
+        self.stream.insert(self.at, Token("word", run[1:], False))
+        return self.word(run[0])
 
     def text(self, content: str) -> Node:
         """Text in the place of an expression: one letter is that letter; prose before an expression is skipped."""

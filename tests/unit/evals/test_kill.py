@@ -51,7 +51,7 @@ def test_killed_at_random_moments_no_sample_is_lost_and_the_bytes_are_the_same(
     broken = tmp_path / "broken"
     journal = broken / ".work/model/sums-test.jsonl"
     kept = 0
-    for moment in sorted(draw.sample(range(1, SAMPLES), 5)):
+    for moment in sorted(draw.sample(range(1, SAMPLES), 3)):
         process = start(tmp_path, broken)
         while process.poll() is None and lines(journal) <= moment:
             time.sleep(0.001)

@@ -15,7 +15,7 @@ import click
 @click.option("--revision", default=None, help="A branch, tag or commit of the hub.")
 def fetch(names: tuple[str, ...], to: Path | None, revision: str | None) -> None:
     """Copy models and data sets (NAMES, e.g. Qwen/Qwen2.5-0.5B or gsm8k) into a local mirror."""
-    from posttrain.hub import fetch as fetch_one
+    from posttrain.hub import fetch as fetch_all
 
-    for name in names:
-        click.echo(f"{name}: {fetch_one(name, to, revision=revision)}")
+    for folder in fetch_all(names, to, revision=revision):
+        click.echo(folder)

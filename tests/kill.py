@@ -55,7 +55,7 @@ def survive(
     """Kills `command` `kills` times, each time at a moment drawn from U(0, `horizon`) seconds; returns the moments.
 
     run: the folder the command writes. Whenever it finishes before its moment, `check` is called, `run` is removed and
-    it starts anew, so that all kills land in living processes. After the last kill it runs to its end, and `check` again.
+    it starts anew, so that all kills land in living processes. After the last kill it runs to its end; `check` again.
     clock: a file; the moment is counted from when the command writes it (else from the start of the process, imports
     included).
     """
@@ -75,9 +75,7 @@ def survive(
     return moments
 
 
-def _killed(
-    command: Sequence[str], moment: float, *, cwd: Path, env: Mapping[str, str], clock: Path | None
-) -> bool:
+def _killed(command: Sequence[str], moment: float, *, cwd: Path, env: Mapping[str, str], clock: Path | None) -> bool:
     """True when the command lived until its moment and was killed; False when it had finished well before."""
     before = _written(clock)
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -39,24 +39,29 @@ SINKS: dict[str, tuple[str, str]] = {
 }
 
 
-def open_sinks(names: Iterable[str], *, run: str, folder: Path) -> list[Sink]:
-    """The sinks called `names`, each with a folder of its own below `folder`.
-
-    run: what people call these curves, ``recipe/stage``; trackers group them by the part before the slash.
-    RecipeError for an unknown name, MissingExtraError for a library that is not installed.
-    """
-    sinks: list[Sink] = []
+def require(names: Iterable[str]) -> None:
+    """RecipeError for a tracker that does not exist, MissingExtraError for one whose library is not installed."""
     for name in names:
         if name not in SINKS:
             raise RecipeError(
                 f"tracking: there is no tracker {name!r}.{did_you_mean(name, SINKS)} Known: {', '.join(SINKS)}."
             )
-        target, library = SINKS[name]
+        library = SINKS[name][1]
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError(
                 f"tracking: {name} needs the library {library!r}, which is not installed. "
                 f"Install it with pip install 'posttrain[{name}]', or take {name} out of 'tracking:'."
             )
-        module, _, adapter = target.partition(":")
+
+
+def open_sinks(names: Sequence[str], *, run: str, folder: Path) -> list[Sink]:
+    """The sinks called `names`, each with a folder of its own below `folder`. Raises what `require` raises.
+
+    run: what people call these curves, ``recipe/stage``; trackers group them by the part before the slash.
+    """
+    require(names)
+    sinks: list[Sink] = []
+    for name in names:
+        module, _, adapter = SINKS[name][0].partition(":")
         sinks.append(getattr(importlib.import_module(module), adapter)(run, folder / name))
     return sinks

@@ -14,7 +14,9 @@ T = "tests.toys:"
 
 
 def graph(stages: dict[str, Any], *overrides: str, smoke: bool = False, **top: Any) -> Graph:
-    return build_graph(parse_recipe({"name": "r", "seed": 1, "stages": stages, **top}, "r.yaml", overrides, smoke=smoke))
+    return build_graph(
+        parse_recipe({"name": "r", "seed": 1, "stages": stages, **top}, "r.yaml", overrides, smoke=smoke)
+    )
 
 
 def fed_by(node: Node) -> dict[str, Any]:
@@ -205,7 +207,10 @@ def change(stage: str, **body: Any) -> dict[str, Any]:
         (change("student", traces="no/such/folder"), "no/such/folder is no folder here. Give the folder of samples"),
         (change("student", traces=["traces"]), "'traces' takes one artifact, not a list"),
         (change("student", traces=3), "'traces' is 3; it must name a stage or a folder"),
-        (change("traces", problems=None), r"input 'problems' \(problems\) is missing. Did you mean problems: problems\?"),
+        (
+            change("traces", problems=None),
+            r"input 'problems' \(problems\) is missing. Did you mean problems: problems\?",
+        ),
         (change("scores", models=[]), r"input 'models' \(checkpoint\) is missing. Did you mean models: student\?"),
         (change("student", model="student"), "feed each other in a circle: student → student"),
         (
@@ -260,7 +265,9 @@ def test_a_stage_that_could_also_be_a_folder_is_an_error(tmp_path: Path, monkeyp
     (tmp_path / "traces").mkdir()
     graph(LINE)  # a folder that is no artifact can't be meant
     run_stage(T + "numbers", {}, {}, tmp_path / "problems")
-    with pytest.raises(RecipeError, match=r"'problems' is a stage of this recipe and also a folder here. Write ./problems"):
+    with pytest.raises(
+        RecipeError, match=r"'problems' is a stage of this recipe and also a folder here. Write ./problems"
+    ):
         graph(LINE)
 
 

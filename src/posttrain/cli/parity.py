@@ -27,6 +27,8 @@ def parity(
     scored at once. Fails (exit code 2) where one token differs by more than the precision explains.
     """
     from posttrain import engines
+    from posttrain.engines.parity import parity as scored_parity
+    from posttrain.engines.parity import sampled_parity
     from posttrain.errors import EngineError
     from posttrain.models import load_model, load_tokenizer
     from posttrain.prompts import document_ids
@@ -46,8 +48,8 @@ def parity(
     sampling = engines.Sampling(max_tokens=tokens)
     completions = list(engine.generate(asked, sampling))
     found = {
-        "sampled": engines.sampled_parity(engine, module, asked, sampling),
-        "scored": engines.parity(engine, module, [c.prompt_ids + c.token_ids for c in completions]),
+        "sampled": sampled_parity(engine, module, asked, sampling),
+        "scored": scored_parity(engine, module, [c.prompt_ids + c.token_ids for c in completions]),
     }
     rows = {
         path: {"tokens": p.tokens, "max": p.max_difference, "mean": p.mean_difference, "kl": p.kl}

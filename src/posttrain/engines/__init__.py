@@ -1,21 +1,28 @@
-"""Engines turn prompts into Completions and score given tokens; base.py has the protocol."""
+"""Engines turn prompts into Completions and score given tokens; base.py has the protocol.
+
+The engines are imported on first use, so that asking this package for a record loads no torch.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from posttrain.engines.base import Engine, Prompt, Sampling
 
 if TYPE_CHECKING:
+    from posttrain.engines.hf import HFEngine
     from posttrain.engines.native import NativeEngine
 
-__all__ = ["Engine", "NativeEngine", "Prompt", "Sampling"]
+_HOMES = {
+    "NativeEngine": "native",
+    "HFEngine": "hf",
+}
+
+__all__ = ["Engine", "HFEngine", "NativeEngine", "Prompt", "Sampling"]
 
 
 def __getattr__(name: str) -> Any:
-    # on first use: the protocol and its records stay importable without torch
-    if name == "NativeEngine":
-        from posttrain.engines.native import NativeEngine
-
-        return NativeEngine
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,8 +1,8 @@
 """Stages by name, and the Workspace a stage works in.
 
-A stage is an ordinary function ``(config, input artifacts ..., work) -> artifact``. The registry holds
-"module:function" strings, and the modules named there import no torch at their top (the heavy work is imported inside
-the function), so planning a recipe reads signatures without paying for torch.
+A stage is an ordinary function ``(config, input artifacts ..., work) -> artifact``. It is named by its word in the
+registry (`sft`) or, a user's own, as "module:function". The registry's modules import no torch at their top (the heavy
+work is imported inside the function), so planning a recipe reads signatures without paying for torch.
 """
 
 from __future__ import annotations
@@ -12,30 +12,20 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.config import Config
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.registry import STAGES
 from posttrain.seeding import derive
 from posttrain.store import Artifact, write_json, write_table
-from posttrain.tracking import Metrics, Progress
+from posttrain.tracking import Metrics, Progress, open_sinks
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-REGISTRY: dict[str, str] = {
-    "data": "posttrain.data.stages:data",
-    "preprocess": "posttrain.training.stages:preprocess",
-    "traces": "posttrain.traces.stages:traces",
-    "pretrain": "posttrain.sft.stages:pretrain",
-    "sft": "posttrain.sft.stages:sft",
-    "rl": "posttrain.rl.stages:rl",
-    "eval": "posttrain.evals.stages:evaluate",
-    "report": "posttrain.report.stages:report",
-}
 
 
 @dataclass(frozen=True)
@@ -62,53 +52,89 @@ class StageSpec:
 
 
 def stage_spec(name: str) -> StageSpec:
-    """The spec behind a stage's name. RecipeError for an unknown one."""
-    target = REGISTRY.get(name)
-    if target is None:
+    """The spec behind a stage's name: a registered word, or "module:function" for one's own.
+
+    RecipeError for an unknown name, a module that can't be found, or a function that is no stage.
+    """
+    if ":" in name:
+        return spec_of(name, _import_function(name))
+    if name not in STAGES:
         raise RecipeError(
-            f"unknown stage {name!r}.{did_you_mean(name, REGISTRY)} Known: {', '.join(sorted(REGISTRY))}."
+            f"unknown stage {name!r}.{did_you_mean(name, STAGES)} Known: {', '.join(sorted(STAGES))}; "
+            f"a stage of your own is written module:function."
         )
-    module_name, _, function_name = target.partition(":")
+    module_name, _, function_name = STAGES[name][0].partition(":")
     return spec_of(name, getattr(importlib.import_module(module_name), function_name))
 
 
+def _import_function(target: str) -> Callable[..., Artifact]:
+    module_name, _, function_name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise RecipeError(
+            f"stage {target!r}: there is no module {module_name!r}. Install it, or add its folder to PYTHONPATH."
+        ) from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        names = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        raise RecipeError(
+            f"stage {target!r}: module {module_name!r} has no function {function_name!r}."
+            f"{did_you_mean(function_name, names)}"
+        )
+    found: Callable[..., Artifact] = function
+    return found
+
+
 def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:
-    """Reads config, inputs and output from the annotations of a stage function."""
-    hints = typing.get_type_hints(function)
-    signature = inspect.signature(function)
+    """Reads config, inputs and output from the annotations of a stage function. RecipeError where it is no stage."""
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise RecipeError(f"{name} is no stage: an annotation can't be read ({error}). Import what it names.") from None
+    parameters = list(inspect.signature(function).parameters.values())
+    config = hints.get(parameters[0].name) if parameters else None
+    if not (isinstance(config, type) and issubclass(config, Config)):
+        raise _no_stage(name, "its first parameter is its config and must be annotated with a Config")
+    output = hints.get("return")
+    if not (isinstance(output, type) and issubclass(output, Artifact)):
+        raise _no_stage(name, "its return annotation must be an artifact (Problems, Samples, Checkpoint …)")
+    if "work" not in [p.name for p in parameters]:
+        raise _no_stage(name, "it must take `work: Workspace`")
     inputs = []
-    for parameter in list(signature.parameters.values())[1:]:
-        if parameter.name == "work":
-            continue
-        kinds, many = _artifact_kinds(hints[parameter.name])
-        inputs.append(Input(parameter.name, kinds, many, parameter.default is inspect.Parameter.empty))
+    for parameter in parameters[1:]:
+        if parameter.name != "work":
+            kinds, many = _artifact_kinds(name, parameter.name, hints.get(parameter.name))
+            inputs.append(Input(parameter.name, kinds, many, parameter.default is inspect.Parameter.empty))
+    for given in inputs:
+        if given.name in config.model_fields:
+            raise _no_stage(name, f"'{given.name}' is both an input and a key of its config")
     return StageSpec(
         name=name,
         function=function,
-        config=hints[next(iter(signature.parameters))],
+        config=config,
         inputs=tuple(inputs),
-        output=hints["return"],
+        output=output,
         version=getattr(function, "version", 1),
         forecast=getattr(function, "forecast", None),
     )
 
 
-def _artifact_kinds(hint: Any) -> tuple[tuple[type[Artifact], ...], bool]:
+def _no_stage(name: str, why: str) -> RecipeError:
+    return RecipeError(f"{name} is no stage: {why}. A stage is (config, artifacts …, work) -> artifact.")
+
+
+def _artifact_kinds(stage: str, name: str, hint: Any) -> tuple[tuple[type[Artifact], ...], bool]:
     """``Checkpoint`` → ((Checkpoint,), False); ``list[Scores] | None`` → ((Scores,), True)."""
     if typing.get_origin(hint) is list:
-        return _artifact_kinds(typing.get_args(hint)[0])[0], True
+        return _artifact_kinds(stage, name, typing.get_args(hint)[0])[0], True
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        found: list[type[Artifact]] = []
-        many = False
-        for inner in typing.get_args(hint):
-            if inner is type(None):
-                continue
-            kinds, inner_many = _artifact_kinds(inner)
-            found.extend(kinds)
-            many = many or inner_many
-        return tuple(found), many
-    assert isinstance(hint, type), hint
-    assert issubclass(hint, Artifact), hint
+        parts = [_artifact_kinds(stage, name, h) for h in typing.get_args(hint) if h is not types.NoneType]
+        return tuple(kind for kinds, _ in parts for kind in kinds), any(many for _, many in parts)
+    if not (isinstance(hint, type) and issubclass(hint, Artifact)):
+        raise _no_stage(stage, f"parameter '{name}' must be annotated with an artifact or a list of them")
     return (hint,), False
 
 
@@ -118,9 +144,18 @@ class Workspace:
     dir: the stage's folder; whatever an interrupted attempt left there is still there.
     state: a folder for what only a resume needs (optimizer state, journals); removed when the stage finishes.
     seed: this stage's own seed, derived from the run's root seed and the stage's name in the recipe.
+    tracking: trackers that are given the metrics too; they write below `.tracking`, which is no part of the artifact.
     """
 
-    def __init__(self, directory: Path, *, seed: int = 0, device: str = "auto", quiet: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        quiet: bool = False,
+        tracking: Sequence[str] = (),
+    ) -> None:
         self.dir = directory
         self.dir.mkdir(parents=True, exist_ok=True)
         self.state = directory / ".work"
@@ -128,7 +163,10 @@ class Workspace:
         self.seed = seed
         self.device = device
         self.quiet = quiet
-        self.metrics = Metrics(directory / "metrics.jsonl")
+        run = "/".join(directory.resolve().parts[-2:])
+        self.metrics = Metrics(
+            directory / "metrics.jsonl", open_sinks(tracking, run=run, folder=directory / ".tracking")
+        )
         self.summary: dict[str, Any] = {}
 
     def derive(self, purpose: str, *index: int | str) -> int:

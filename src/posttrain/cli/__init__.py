@@ -1,1 +1,77 @@
-"""Placeholder, written by its room."""
+"""The command line: ``posttrain VERB``. Each verb is a thin file here, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from posttrain import __version__
+from posttrain.errors import PosttrainError, did_you_mean
+from posttrain.registry import STAGES
+
+# verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
+VERBS: dict[str, str] = {
+    "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
+    "plan": "Show what a run would do, and what it would cost.",
+    "recipes": "List the recipes that ship, or print one.",
+    "init": "Write a starter recipe and an .env.example into a folder.",
+    "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
+    "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
+    "fetch": "Mirror a model or a data set for machines without a network.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists verbs and stages without importing them; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, *STAGES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        if cmd_name in VERBS:
+            command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
+            return command
+        if cmd_name in STAGES or ":" in cmd_name:
+            from posttrain.cli.stage import stage_command
+
+            return stage_command(cmd_name)
+        known = [*VERBS, *STAGES]
+        raise click.UsageError(f"there is no verb {cmd_name!r}.{did_you_mean(cmd_name, known)}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+        with formatter.section("Stages, each also alone: posttrain sft model=… traces=… lr=1e-4 out=DIR"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in STAGES.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    subcommand_metavar="VERB [ARGS]...",
+)
+@click.version_option(__version__, message="posttrain %(version)s")
+def cli() -> None:
+    """Make a small language model reason better, and prove it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. A PosttrainError is one message and exit code 2; anything else is a bug and keeps its traceback."""
+    try:
+        code = cli.main(list(arguments) if arguments is not None else None, "posttrain", standalone_mode=False)
+    except PosttrainError as error:
+        print("\n  ".join([f"posttrain: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        sys.exit(2)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "posttrain"
+        print(f"posttrain: {error.format_message()} `{path} --help` shows how.", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        print("posttrain: stopped. Run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

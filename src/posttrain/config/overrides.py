@@ -38,24 +38,30 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
     result = copy.deepcopy(dict(values))
     for text in overrides:
         path, value = parse_override(text)
-        node: Any = result
-        for depth, part in enumerate(path[:-1]):
-            if isinstance(node, list):
-                node = node[_index(part, node, text)]
-            else:
-                node = node.setdefault(part, {})
-            if not isinstance(node, dict | list):
-                raise RecipeError(
-                    f"override {text!r}: '{'.'.join(path[: depth + 1])}' is {node!r}, which has no keys below it."
-                )
-        if isinstance(node, list):
-            node[_index(path[-1], node, text)] = value
-        else:
-            node[path[-1]] = value
+        set_at(result, path, value, f"override {text!r}")
     return result
 
 
-def _index(part: str, node: list[Any], text: str) -> int:
+def set_at(values: dict[str, Any], path: list[str], value: Any, where: str, *, merge: bool = False) -> None:
+    """Sets `value` at the dotted `path` in place; with `merge`, a mapping is laid over the mapping that is there."""
+    node: Any = values
+    for depth, part in enumerate(path[:-1]):
+        if isinstance(node, list):
+            node = node[_index(part, node, where)]
+        else:
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
+            raise RecipeError(f"{where}: '{'.'.join(path[: depth + 1])}' is {node!r}, which has no keys below it.")
+    key: Any = _index(path[-1], node, where) if isinstance(node, list) else path[-1]
+    old = node[key] if isinstance(node, list) else node.get(key)
+    if merge and isinstance(old, dict) and isinstance(value, dict):
+        for inner, inner_value in value.items():
+            set_at(old, [str(inner)], inner_value, where, merge=True)
+    else:
+        node[key] = copy.deepcopy(value)
+
+
+def _index(part: str, node: list[Any], where: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
-        raise RecipeError(f"override {text!r}: {part!r} is not an index of a list of {len(node)}.")
+        raise RecipeError(f"{where}: {part!r} is not an index of a list of {len(node)}.")
     return int(part)

@@ -1,1 +1,21 @@
-"""Placeholder, written by its room."""
+"""Evaluation: answers to benchmarks, graded, measured and compared."""
+
+from posttrain.evals.answer import answer, answers, response_text
+from posttrain.evals.compare import Answers, Comparison, compare, compare_family, refusal
+from posttrain.evals.config import EvalConfig
+from posttrain.evals.metrics import measure
+from posttrain.evals.store import read_answers
+
+__all__ = [
+    "Answers",
+    "Comparison",
+    "EvalConfig",
+    "answer",
+    "answers",
+    "compare",
+    "compare_family",
+    "measure",
+    "read_answers",
+    "refusal",
+    "response_text",
+]

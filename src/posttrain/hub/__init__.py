@@ -1,1 +1,19 @@
-"""Placeholder, written by its room."""
+"""Models and datasets from elsewhere: the Hugging Face Hub, and a local mirror of it for nodes without network."""
+
+from posttrain.hub.download import offline, snapshot, unreachable
+from posttrain.hub.fetching import fetch, read_repository
+from posttrain.hub.mirror import find, listing, mirror_root
+from posttrain.hub.resolve import looks_like_hub_name, resolve_model
+
+__all__ = [
+    "fetch",
+    "find",
+    "listing",
+    "looks_like_hub_name",
+    "mirror_root",
+    "offline",
+    "read_repository",
+    "resolve_model",
+    "snapshot",
+    "unreachable",
+]

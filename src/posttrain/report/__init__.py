@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""Reports: tables, comparisons and curves for people, from finished evaluations. Loads no torch."""

@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""Reinforcement learning with verifiable rewards: rollouts, rewards, advantages, objectives, and the loop."""

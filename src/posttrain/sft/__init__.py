@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""Supervised training: `pretrain` (plain language modelling from scratch) and `sft` (responses only)."""

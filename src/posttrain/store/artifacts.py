@@ -84,6 +84,11 @@ class Checkpoint(Artifact):
         inner = self.path / "model"
         return inner if inner.is_dir() else self.path
 
+    @property
+    def ref(self) -> str:
+        """What loaders take: the model folder, or the hub name where the path is not a folder."""
+        return str(self.model_dir)
+
 
 @dataclass(frozen=True)
 class Scores(Artifact):

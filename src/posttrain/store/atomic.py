@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the ways a disk says that it is full
+
+
 @contextlib.contextmanager
 def write_atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file object; `path` is replaced when the block ends well and untouched when it raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"can't write {path}: {error.strerror}. Nothing was written: free some space or choose another folder."
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -32,7 +40,7 @@ def write_atomic(path: Path) -> Iterator[IO[bytes]]:
         sync_folder(path.parent)
     except OSError as error:
         _discard(temporary)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise StoreError(
                 f"no space left to write {path}. Nothing was half-written: free some space and run again."
             ) from error

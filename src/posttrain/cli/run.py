@@ -1,0 +1,46 @@
+"""``posttrain run RECIPE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from posttrain.cli.options import recipe_arguments
+
+
+@click.command()
+@recipe_arguments
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--quiet", is_flag=True, help="One line per stage and nothing else.")
+def run(
+    recipe: str,
+    overrides: tuple[str, ...],
+    smoke: bool,
+    only: str | None,
+    start: str | None,
+    fresh: tuple[str, ...],
+    runs: Path,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Run RECIPE: the path of a recipe file, or the name of one that ships.
+
+    Finished stages are reused, interrupted ones continued. KEY=VALUE changes the recipe for this run: name=other,
+    seed=2, sft.lr=1e-4 (a key of stage sft).
+    """
+    from posttrain.pipeline import Wishes, build_graph, load_recipe, plan_graph, reports, run_graph
+    from posttrain.pipeline.plan import describe
+
+    graph = build_graph(load_recipe(recipe, overrides, smoke=smoke))
+    folder = runs / graph.recipe.name
+    wishes = Wishes(only, start, fresh)
+    if dry_run:
+        click.echo(describe(plan_graph(graph, folder, wishes), folder))
+        return
+    result = run_graph(graph, folder, wishes, quiet=quiet, say=lambda line: click.echo(line))
+    pages = reports(result)
+    for name, page in pages.items():
+        click.echo(f"{name}: {page}")
+    if not pages:
+        click.echo(f"run: {folder}")

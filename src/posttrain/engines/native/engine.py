@@ -1,0 +1,158 @@
+"""NativeEngine: the Engine protocol over the scheduler, the cache and the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from posttrain.engines.base import Prompt, Sampling
+from posttrain.engines.hf import load_into
+from posttrain.engines.native import runner
+from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.scheduler import Batch, Counters
+from posttrain.engines.native.stops import StopStrings
+from posttrain.engines.native.weights import Weights, read_shape, read_weights, rotation_table
+from posttrain.errors import EngineError
+from posttrain.records import Completion
+from posttrain.store import Checkpoint
+
+SCORE_TOKENS = 8192  # padded tokens in one scoring batch
+SCORE_LOGITS = 1 << 24  # logits held at once while scoring
+
+
+class NativeEngine:
+    """Samples from and scores with `model` (Qwen2, Qwen3, Llama), reading its weights anew at each call.
+
+    pad_id: any valid token id; it fills prompts on the right and is never seen.
+    max_batch: rows that run at once. max_context: at most the model's own.
+    tokenizer: needed only for stop strings. dtype: computes in another precision than the module's own (bfloat16 where
+    the processor has it); the weights are then converted at each call.
+    Raises EngineError for an architecture it does not know and for options out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        pad_id: int,
+        max_batch: int = 256,
+        max_context: int | None = None,
+        tokenizer: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.model = model
+        self.shape = read_shape(model)
+        if not 0 <= pad_id < self.shape.vocab:
+            raise EngineError(
+                f"pad_id is {pad_id}, outside the model's vocabulary of {self.shape.vocab}. Pass any id the model has, "
+                "e.g. tokenizer.pad_token_id or tokenizer.eos_token_id."
+            )
+        if max_batch < 1:
+            raise EngineError(f"max_batch is {max_batch}; it must be at least 1, and 64 to 256 is usual.")
+        if max_context is not None and not 2 <= max_context <= self.shape.context:
+            raise EngineError(
+                f"max_context is {max_context}; this model has positions for 2 to {self.shape.context} tokens. "
+                "Leave it out to use all of them."
+            )
+        self.pad_id, self.max_batch, self.tokenizer, self.dtype = pad_id, max_batch, tokenizer, dtype
+        self.context = max_context or self.shape.context
+        self.version = 0
+        self.counters = Counters()
+        self._spare: Cache | None = None
+        self._rotation = rotation_table(model, self.context, self._device())
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _weights(self) -> Weights:
+        return read_weights(self.model, self.shape, self._rotation, self.dtype)
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
+        """Completions as they finish; prompts are pulled as rows free. The weights are those of the first pull.
+
+        Raises EngineError for a prompt that can't be run and for logits that are not finite.
+        """
+        outside = [i for i in sampling.stop_token_ids if not 0 <= i < self.shape.vocab]
+        if outside:
+            raise EngineError(
+                f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.shape.vocab}. "
+                "Take the ids from the tokenizer that belongs to this model."
+            )
+        stops = StopStrings(sampling.stop, self.tokenizer, self.shape.vocab) if sampling.stop else None
+        with torch.inference_mode():
+            weights = self._weights()
+            cache, self._spare = self._spare, None
+            if cache is None or cache.device != weights.embed.device or cache.dtype != weights.embed.dtype:
+                cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype)
+            batch = Batch(
+                weights,
+                cache,
+                iter(prompts),
+                sampling,
+                context=self.context,
+                pad_id=self.pad_id,
+                version=self.version,
+                counters=self.counters,
+                stop_strings=stops,
+            )
+        steps = batch.run()
+        try:
+            while True:
+                # Not held across the yield: the caller may train between two completions.
+                with torch.inference_mode():
+                    completion = next(steps, None)
+                if completion is None:
+                    return
+                yield completion
+        finally:
+            self._spare = cache
+
+    def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
+        """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1, in the given order."""
+        weights: Weights | None = None
+        pending: list[Sequence[int]] = []
+        longest = 0
+        for number, sequence in enumerate(sequences):
+            Prompt(f"sequence {number}", tuple(sequence)).check(self.shape.vocab, self.context + 1)
+            if pending and max(longest, len(sequence)) * (len(pending) + 1) > SCORE_TOKENS:
+                weights = weights or self._weights()
+                yield from self._score(pending, weights)
+                pending, longest = [], 0
+            pending.append(sequence)
+            longest = max(longest, len(sequence))
+        if pending:
+            yield from self._score(pending, weights or self._weights())
+
+    def _score(self, sequences: list[Sequence[int]], weights: Weights) -> list[list[float]]:
+        with torch.inference_mode():
+            device = weights.embed.device
+            length = max(len(s) for s in sequences)
+            ids = np.full((len(sequences), length), self.pad_id, dtype=np.int64)
+            for row, sequence in enumerate(sequences):
+                ids[row, : len(sequence)] = sequence
+            tokens = torch.from_numpy(ids).to(device)
+            if length < 2:
+                return [[] for _ in sequences]
+            hidden, _ = runner.prefill(tokens[:, :-1], weights)
+            flat, wanted = hidden.flatten(0, 1), tokens[:, 1:].flatten()
+            chunk = max(1, SCORE_LOGITS // self.shape.vocab)
+            parts = []
+            for begin in range(0, flat.shape[0], chunk):
+                logits = runner.head(flat[begin : begin + chunk], weights)
+                parts.append(-F.cross_entropy(logits, wanted[begin : begin + chunk], reduction="none"))
+            scores: NDArray[np.float32] = torch.cat(parts).view(len(sequences), -1).cpu().numpy()
+            return [scores[row, : len(s) - 1].tolist() for row, s in enumerate(sequences)]
+
+    def load_weights(self, source: Checkpoint | nn.Module, version: int) -> None:
+        """Serve `source` from now on: the module itself (already in place), another module, or a checkpoint's files."""
+        load_into(self.model, source)
+        self.version = version
+
+    def close(self) -> None:
+        self._spare = None

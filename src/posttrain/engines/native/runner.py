@@ -1,0 +1,107 @@
+"""The model's forward pass, twice: many tokens of new prompts (prefill), one token of every running row (decode).
+
+Axes: B rows, T prompt tokens, L cached tokens, Q query heads, K key/value heads, D head size, V vocabulary.
+The arithmetic is that of transformers' Llama, Qwen2 and Qwen3; only the grouping of the operations differs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.products import linear
+from posttrain.engines.native.weights import Layer, Weights
+
+
+def _rotate(qk: Tensor, angles: Tensor) -> None:
+    """Turn pairs of neighbours of qk [..., heads, D] in place by complex `angles` [..., 1, D / 2]."""
+    pairs = qk.view(*qk.shape[:-1], -1, 2)
+    if qk.dtype == torch.float32:
+        torch.view_as_complex(pairs).mul_(angles)
+    else:
+        qk.copy_(torch.view_as_real(torch.view_as_complex(pairs.float()) * angles).flatten(-2))
+
+
+def _mlp(x: Tensor, layer: Layer, weights: Weights) -> Tensor:
+    shape = weights.shape
+    normed = F.rms_norm(x, (shape.hidden,), layer.mlp_norm, shape.eps)
+    gate, up = linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+    return x + linear(weights.activation(gate).mul_(up), layer.down, layer.down_bias)
+
+
+def _qkv(x: Tensor, layer: Layer, weights: Weights, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated q [rows, Q, D], k [rows, K, D] and v of normed inputs x [rows, H]."""
+    s = weights.shape
+    normed = F.rms_norm(x, (s.hidden,), layer.input_norm, s.eps)
+    heads = linear(normed, layer.qkv, layer.qkv_bias).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+    both = s.heads + s.kv_heads
+    if layer.qk_norm is not None:
+        heads[:, :both] = F.rms_norm(heads[:, :both], (s.head_dim,), None, s.eps) * layer.qk_norm
+    _rotate(heads[:, :both], angles)
+    return heads[:, : s.heads], heads[:, s.heads : both], heads[:, both:]
+
+
+def head(x: Tensor, weights: Weights) -> Tensor:
+    """float32 logits [rows, V] of final hidden states x [rows, H]."""
+    s = weights.shape
+    return linear(F.rms_norm(x, (s.hidden,), weights.norm, s.eps), weights.head, weights.head_bias).float()
+
+
+def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Hidden states [B, T, H] before the final norm and, per layer, k and v [B, K, T, D] of ids [B, T].
+
+    Rows are padded on the right: what stands there sees the text and is seen by nothing.
+    """
+    s = weights.shape
+    batch, length = ids.shape
+    x = F.embedding(ids, weights.embed).flatten(0, 1)
+    angles = weights.rotation[:length].repeat(batch, 1)[:, None]
+    cached = []
+    for layer in weights.layers:
+        q, k, v = (
+            part.reshape(batch, length, -1, s.head_dim).transpose(1, 2) for part in _qkv(x, layer, weights, angles)
+        )
+        cached.append((k, v))
+        mixed = F.scaled_dot_product_attention(
+            q, k.repeat_interleave(s.group, 1), v.repeat_interleave(s.group, 1), is_causal=length > 1
+        )
+        x = x + linear(mixed.transpose(1, 2).reshape(batch * length, -1), layer.out, layer.out_bias)
+        x = _mlp(x, layer, weights)
+    return x.view(batch, length, -1), cached
+
+
+def _mask(lengths: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
+    """[B, 1, L]: 0 where a row has text, its newest token included, -inf beyond."""
+    beyond = torch.arange(longest, device=lengths.device) > lengths[:, None]
+    return torch.zeros(beyond.shape, dtype=dtype, device=lengths.device).masked_fill_(beyond, float("-inf"))[:, None]
+
+
+def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: Cache, weights: Weights) -> Tensor:
+    """Logits [B, V] after one more token per row: tokens [B] go to positions lengths [B] of cache rows 0..B-1.
+
+    shortest: min(lengths); longest: max(lengths) + 1: known to the caller without asking the device.
+    """
+    s = weights.shape
+    batch = tokens.shape[0]
+    x = F.embedding(tokens, weights.embed)
+    rows = torch.arange(batch, device=x.device)
+    angles = weights.rotation[lengths][:, None]
+    mask = None if shortest + 1 == longest else _mask(lengths, longest, x.dtype)
+    scale = s.head_dim**-0.5
+    for number, layer in enumerate(weights.layers):
+        q, k, v = _qkv(x, layer, weights, angles)
+        keys, values = cache.keys[number], cache.values[number]
+        keys[rows, :, lengths] = k
+        values[rows, :, lengths] = v
+        # The query heads that share a key/value head are the rows of one small matrix: nothing is repeated.
+        grouped = q.reshape(batch * s.kv_heads, s.group, s.head_dim)
+        seen = keys[:batch].flatten(0, 1)[:, :longest]
+        scores = torch.bmm(grouped, seen.transpose(1, 2)).mul_(scale)
+        if mask is not None:
+            scores.view(batch, -1, longest).add_(mask)
+        mixed = torch.bmm(scores.softmax(-1), values[:batch].flatten(0, 1)[:, :longest])
+        x = x + linear(mixed.view(batch, -1), layer.out, layer.out_bias)
+        x = _mlp(x, layer, weights)
+    return head(x, weights)

@@ -1,0 +1,179 @@
+"""The Hugging Face module's own weights, laid out for few and large matrix products.
+
+Axes: H hidden, I intermediate, D head size, Q query heads, K key/value heads.
+
+q, k and v become one matrix, gate and up another. The rows of q and k are reordered within each head so that the two
+halves which rotary embedding turns together stand side by side: the rotation is then one complex product. Scores
+q . k do not change when both are reordered alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posttrain.engines.native.products import pack
+from posttrain.errors import EngineError
+
+SUPPORTED = ("llama", "qwen2", "qwen3")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes that the runner and the cache need."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    context: int
+    eps: float
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.heads // self.kv_heads
+
+    def kv_bytes_per_token(self, itemsize: int) -> int:
+        return 2 * self.layers * self.kv_heads * self.head_dim * itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer; matrices as `products.pack` made them."""
+
+    input_norm: Tensor  # [H]
+    qkv: Tensor  # [(Q + 2K) D, H]
+    qkv_bias: Tensor | None
+    qk_norm: Tensor | None  # [Q + K, D], Qwen3 only
+    out: Tensor  # [H, Q D]
+    out_bias: Tensor | None
+    mlp_norm: Tensor  # [H]
+    gate_up: Tensor  # [2 I, H]
+    gate_up_bias: Tensor | None
+    down: Tensor  # [H, I]
+    down_bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The whole model in one precision on one device."""
+
+    shape: Shape
+    embed: Tensor  # [V, H]
+    layers: tuple[Layer, ...]
+    norm: Tensor  # [H]
+    head: Tensor  # [V, H]
+    head_bias: Tensor | None
+    activation: Callable[[Tensor], Tensor]
+    rotation: Tensor  # complex64 [context, D / 2]
+
+
+def read_shape(model: nn.Module) -> Shape:
+    """Sizes from the module's config. EngineError for an architecture or option that the native runner doesn't know."""
+    config: Any = model.config
+    kind = getattr(config, "model_type", "?")
+    if kind not in SUPPORTED:
+        raise EngineError(
+            f"the native engine has no runner for model_type {kind!r} (it knows {', '.join(SUPPORTED)}). "
+            "Use the engine 'hf', which runs any causal language model."
+        )
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise EngineError(
+            f"the native engine runs full attention only, and this {kind} has layers of type "
+            f"{', '.join(sorted(kinds - {'full_attention'}))}. Use the engine 'hf'."
+        )
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") in ("dynamic", "longrope"):
+        raise EngineError(
+            f"the native engine needs rotary angles that don't depend on the text's length, and this model has "
+            f"rope_type {rope['rope_type']!r}. Use the engine 'hf'."
+        )
+    heads = config.num_attention_heads
+    return Shape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        intermediate=config.intermediate_size,
+        vocab=config.vocab_size,
+        context=config.max_position_embeddings,
+        eps=config.rms_norm_eps,
+    )
+
+
+def rotation_table(model: nn.Module, length: int, device: torch.device) -> Tensor:
+    """e^(i angle) times the module's attention scaling, complex64 [length, D / 2], by the module's own code."""
+    rotary: Any = model.model.rotary_emb  # type: ignore[union-attr]
+    position = torch.arange(length, device=device)[None]
+    cos, sin = rotary(torch.zeros(1, dtype=torch.float32, device=device), position)
+    half = cos.shape[-1] // 2
+    return torch.complex(cos[0, :, :half].float(), sin[0, :, :half].float()).contiguous()
+
+
+def _interleave(rows: Tensor, heads: int) -> Tensor:
+    """Reorder within each head: (0, D/2, 1, D/2 + 1, ...)."""
+    rest = rows.shape[1:]
+    return rows.view(heads, 2, -1, *rest).transpose(1, 2).reshape(rows.shape)
+
+
+def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None) -> Weights:
+    """Lay out the module's present weights (a copy of the matrices, some milliseconds for a small model)."""
+    source: Any = model
+    dtype = dtype or source.lm_head.weight.dtype
+
+    def own(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.detach().to(dtype)
+
+    def join(parts: list[Tensor | None]) -> Tensor | None:
+        present = [part for part in parts if part is not None]
+        return torch.cat(present).to(dtype) if present else None
+
+    def layer(module: Any) -> Layer:
+        attention, mlp = module.self_attn, module.mlp
+        q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
+        qkv = join([_interleave(q.weight, shape.heads), _interleave(k.weight, shape.kv_heads), v.weight])
+        bias = None
+        if q.bias is not None:
+            bias = join([_interleave(q.bias, shape.heads), _interleave(k.bias, shape.kv_heads), v.bias])
+        norm = None
+        if hasattr(attention, "q_norm"):
+            q_norm, k_norm = _interleave(attention.q_norm.weight, 1), _interleave(attention.k_norm.weight, 1)
+            norm = join([q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1)])
+        gate_up = join([mlp.gate_proj.weight, mlp.up_proj.weight])
+        assert qkv is not None
+        assert gate_up is not None
+        return Layer(
+            input_norm=module.input_layernorm.weight.to(dtype),
+            qkv=pack(qkv),
+            qkv_bias=bias,
+            qk_norm=norm,
+            out=pack(attention.o_proj.weight.to(dtype)),
+            out_bias=own(attention.o_proj.bias),
+            mlp_norm=module.post_attention_layernorm.weight.to(dtype),
+            gate_up=pack(gate_up),
+            gate_up_bias=join([mlp.gate_proj.bias, mlp.up_proj.bias]),
+            down=pack(mlp.down_proj.weight.to(dtype)),
+            down_bias=own(mlp.down_proj.bias),
+        )
+
+    with torch.inference_mode():
+        return Weights(
+            shape=shape,
+            embed=source.model.embed_tokens.weight.to(dtype),
+            layers=tuple(layer(module) for module in source.model.layers),
+            norm=source.model.norm.weight.to(dtype),
+            head=pack(source.lm_head.weight.to(dtype)),
+            head_bias=own(source.lm_head.bias),
+            activation=source.model.layers[0].mlp.act_fn,
+            rotation=rotation,
+        )

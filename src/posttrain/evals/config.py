@@ -1,0 +1,49 @@
+"""What an evaluation is asked: benchmarks, prompt, sampling, grading, engine. Knows no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from posttrain.config import Config
+
+
+class EvalConfig(Config):
+    """Settings of the `eval` stage. None = what the benchmark (or, for a problems input, the template) says."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Names in the registry; beside them the `problems` input, where there is one, is a benchmark of its own."""
+    split: str = "test"
+    """Split of the `problems` input."""
+    limit: int | None = Field(None, ge=1)
+    """Use only this many problems of each benchmark: those whose hashed id comes first, whatever the file's order."""
+    template: str | None = None
+    system: str | None = None
+    shots: int = Field(0, ge=0)
+    """Solved problems shown before each question, from the benchmark's own training problems."""
+    grading: str | None = None
+
+    n: int | None = Field(None, ge=1)
+    """Samples of each problem."""
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    seed: int | None = None
+    """Seed of the sampling noise; None = derived from the run's. Two evaluations with one seed share their noise."""
+
+    engine: Literal["native", "hf"] = "native"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch: int = Field(128, ge=1, json_schema_extra={"fingerprint": False})
+    """Sequences decoded at once."""
+    block: int = Field(512, ge=1, json_schema_extra={"fingerprint": False})
+    """Problems handed to the engine together. A resumed evaluation repeats the block it was interrupted in, so that
+    every answer is computed in the same company as in an uninterrupted one and the files come out byte for byte."""
+
+    @model_validator(mode="after")
+    def _greedy_is_one_answer(self) -> EvalConfig:
+        if self.temperature == 0 and (self.n or 1) > 1:
+            raise ValueError(f"n = {self.n} at temperature 0 asks for the same answer {self.n} times; set temperature")
+        return self

@@ -1,0 +1,38 @@
+"""The one place where an evaluation opens a checkpoint: model, tokenizer and engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from posttrain.errors import ModelError
+
+if TYPE_CHECKING:
+    from posttrain.engines.base import Engine
+    from posttrain.store import Checkpoint
+
+
+def open_engine(
+    checkpoint: Checkpoint, name: str = "native", *, dtype: str = "float32", device: str = "auto", batch: int = 128
+) -> tuple[Engine, Any]:
+    """(engine, tokenizer) of a checkpoint. The caller closes the engine.
+
+    name: native, or hf (transformers' generate, the slow reference). batch: sequences decoded at once.
+    ModelError for a checkpoint that can't be loaded or has no padding token.
+    """
+    import torch
+
+    from posttrain import engines
+    from posttrain.models import load_model, load_tokenizer
+
+    where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = load_tokenizer(checkpoint.model_dir, revision=checkpoint.revision)
+    model = load_model(checkpoint.model_dir, revision=checkpoint.revision, dtype=dtype, device=where)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if not isinstance(pad, int):
+        raise ModelError(
+            f"the tokenizer of {checkpoint.label} has neither a padding nor an end-of-text token. Set one in its "
+            "tokenizer_config.json."
+        )
+    if name == "hf":
+        return engines.HFEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer
+    return engines.NativeEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer

@@ -1,0 +1,80 @@
+"""The one call to the Hugging Face Hub, and what its failures mean to a person."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from posttrain.errors import DataError, ModelError, PosttrainError
+from posttrain.hub.mirror import VARIABLE, Kind
+
+# Weights in formats that need unpickling, or that we don't read, stay where they are.
+_UNWANTED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "original/*", "onnx/*")
+
+
+def snapshot(kind: Kind, ref: str, revision: str | None, folder: Path | None = None) -> Path:
+    """The files of a hub repository at `revision`, in `folder` or in the Hub's cache; resumes a download cut short.
+
+    The cache names the returned folder after the commit. Offline, only the cache is asked. ModelError or DataError
+    when there is no such repository or revision, when access is refused, and when the Hub can't be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    failure: type[PosttrainError] = ModelError if kind == "model" else DataError
+    try:
+        return Path(
+            snapshot_download(
+                ref,
+                repo_type=kind,
+                revision=revision,
+                local_dir=folder,
+                ignore_patterns=list(_UNWANTED) if kind == "model" else None,
+                endpoint=os.environ.get("HF_ENDPOINT"),
+                local_files_only=folder is None and offline(),
+            )
+        )
+    except GatedRepoError:
+        raise failure(f"{ref} is gated. Accept its licence on its page on the Hub and set HF_TOKEN.") from None
+    except RevisionNotFoundError:
+        raise failure(f"the Hub has no revision {revision!r} of {ref}. Its page lists branches and commits.") from None
+    except RepositoryNotFoundError:
+        raise failure(
+            f"the Hub has no {kind} {ref!r} that this account may read. Check the name; for a private one set HF_TOKEN."
+        ) from None
+    except HFValidationError:
+        raise failure(
+            f"{ref!r} is neither a folder here nor a hub name. Write the path of a folder, or org/name."
+        ) from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "no")
+        raise failure(
+            f"the Hub answered {status} to a request for {ref}. Try again later. {unreachable(kind, ref, revision)}"
+        ) from None
+    except OSError:
+        raise failure(
+            f"{ref} is a hub name, but the Hub can't be reached. {unreachable(kind, ref, revision)}"
+        ) from None
+
+
+def offline() -> bool:
+    """Whether the environment says that there is no Hub to ask."""
+    return any(os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON") for name in _OFFLINE)
+
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+
+
+def unreachable(kind: Kind, ref: str, revision: str | None) -> str:
+    """The remedy for a node without network."""
+    options = (" --kind dataset" if kind == "dataset" else "") + (f" --revision {revision}" if revision else "")
+    return (
+        f"Where there is network run `posttrain fetch {ref}{options}`, copy the mirror here and set {VARIABLE} to its "
+        "folder."
+    )

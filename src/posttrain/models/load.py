@@ -1,0 +1,99 @@
+"""Models and tokenizers from a folder or the hub, and back to a folder that every other tool loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from posttrain.errors import ModelError, StoreError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+transformers_logging.disable_progress_bar()  # our own progress line says what is loading
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(
+    ref: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu"
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode. No remote code is ever run; only safetensors weights are read.
+
+    Raises ModelError where `ref` is neither a model folder nor a hub name that can be reached.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r} is unknown. Use one of {', '.join(DTYPES)}.")
+    _check_folder(ref)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(ref), revision=revision, dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load("model", ref, error)) from error
+    return cast("PreTrainedModel", model.to(device).eval())
+
+
+def load_tokenizer(ref: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer saved beside a model. Raises ModelError where there is none."""
+    _check_folder(ref)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(ref), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load("tokenizer", ref, error)) from error
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Writes an ordinary model folder, whole or not at all: a temporary folder beside it, fsync, rename.
+
+    `extra` are further small text files by name.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for name, text in (extra or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StoreError(f"can't write the model to {folder}: {error}. Free some space and run again.") from error
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+
+
+def _check_folder(ref: str | Path) -> None:
+    path = Path(ref)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise ModelError(
+            f"{path} is a folder without config.json: not a model. Give the folder that holds config.json."
+        )
+    if isinstance(ref, Path) and not path.exists():
+        raise ModelError(f"{path} does not exist. Give a model folder or a hub name such as Qwen/Qwen2.5-0.5B.")
+
+
+def _cannot_load(what: str, ref: str | Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"can't load the {what} {str(ref)!r}: {reason} If this machine is offline, make a mirror on one that is not "
+        f"(`posttrain fetch {ref}`) and point POSTTRAIN_DATA at it, or give a local model folder."
+    )

@@ -1,0 +1,56 @@
+"""Which devices a run may use, told without importing torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from posttrain.errors import RecipeError
+
+_NAME = re.compile(r"^(?P<kind>cpu|cuda)(:(?P<index>\d+))?$")
+
+
+@dataclass(frozen=True)
+class Device:
+    """name: what people call it. kind: what a stage is told (`auto`, `cpu`, `cuda`). visible: CUDA_VISIBLE_DEVICES."""
+
+    name: str
+    kind: str
+    visible: str | None
+
+
+def devices_for(names: list[str] | None) -> list[Device]:
+    """The devices named, else every GPU this process may see, else one: this process, wherever stages like to run."""
+    if names is not None:
+        if not names:
+            raise RecipeError("devices: the list is empty. Name some, e.g. devices: [cuda:0, cuda:1], or leave it out.")
+        return [_parse(name) for name in names]
+    listed = visible_gpus()
+    if len(listed) > 1:
+        return [Device(f"cuda:{entry}", "cuda", entry) for entry in listed]
+    return [Device("auto", "auto", None)]
+
+
+def visible_gpus() -> list[str]:
+    """Entries of CUDA_VISIBLE_DEVICES, or the indexes of all GPUs where it is not set."""
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is not None:
+        return [entry.strip() for entry in setting.split(",") if entry.strip() not in ("", "-1")]
+    return sorted((p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+def _parse(name: str) -> Device:
+    match = _NAME.match(name)
+    if match is None:
+        raise RecipeError(f"devices: {name!r} is no device. Write cpu:0 or cuda:0.")
+    if match["kind"] == "cpu":
+        return Device(name, "cpu", "")
+    listed = visible_gpus()
+    index = int(match["index"] or 0)
+    if index >= len(listed):
+        raise RecipeError(
+            f"devices: there is no {name}; this machine shows {len(listed)} GPUs. `posttrain doctor` lists them."
+        )
+    return Device(name, "cuda", listed[index])

@@ -1,0 +1,66 @@
+"""The tokenizer's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posttrain.errors import DataError, ModelError
+from posttrain.prompts.template import Template, Tokenizer, end_of_text
+from posttrain.prompts.text import worked
+from posttrain.records import Problem
+
+# Text that no chat template writes itself: what it writes after this in an assistant turn is how it ends a turn.
+_PROBE = "\u2603 what comes after this \u2603"
+
+
+def chat(shots: Sequence[Problem], system: str | None) -> Template:
+    """The question as a user turn; shots become earlier turns; `system` the system prompt."""
+    earlier: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
+    for shot in shots:
+        earlier += [{"role": "user", "content": shot.question}, {"role": "assistant", "content": worked(shot)}]
+
+    def render(question: str, tokenizer: Tokenizer) -> str:
+        _refuse_markup(question, tokenizer)
+        return _apply(tokenizer, [*earlier, {"role": "user", "content": question}], generation=True)
+
+    return Template("chat", render, end=end_of_turn, markup=True)
+
+
+def end_of_turn(tokenizer: Tokenizer) -> int:
+    """The id of the token that the chat template writes after an assistant's text; its eos where it writes none."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    after = _apply(tokenizer, turns, generation=False).rpartition(_PROBE)[2]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for token in tokenizer(after, add_special_tokens=False)["input_ids"]:
+        if token in special:
+            return int(token)
+    return end_of_text(tokenizer)
+
+
+def _refuse_markup(question: str, tokenizer: Tokenizer) -> None:
+    """A question that holds a special token would open or close turns of its own."""
+    for token in tokenizer.all_special_tokens:
+        if token in question:
+            raise DataError(
+                f"the question {question[:60]!r} contains {token!r}, which the tokenizer reads as markup: it would end "
+                "the user's turn. Remove it from the question, or use a text template (plain, alpaca)."
+            )
+
+
+def _apply(tokenizer: Tokenizer, turns: list[dict[str, str]], *, generation: bool) -> str:
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template. Use a template that "
+            "needs none (plain, alpaca, r1_zero), or take the model's Instruct version."
+        )
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise ModelError(
+            f"the chat template of {tokenizer.name_or_path or 'this model'} refuses the turns {roles}: {error}. "
+            "Leave out the system prompt or the shots, or use another template."
+        ) from None
+    return str(text)

@@ -1,0 +1,102 @@
+"""How a question becomes token ids, and which ids of a training example carry loss.
+
+The prompt and the response are tokenised apart and concatenated, so that the ids a policy samples after a prompt and
+the ids it was trained on after the same prompt can't differ by a merge across the border. Every example ends with the
+token that ends a turn, and it carries loss: a model trained here learns to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from posttrain.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example. ``mask[i] == 1`` iff ``ids[i]`` is a response token, the end-of-turn token included."""
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The tokenizer's eos id. ModelError without one."""
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no end-of-text token, so a model could "
+            "never learn to stop. Set eos_token in its tokenizer_config.json."
+        )
+    return int(tokenizer.eos_token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A prompt format.
+
+    render: the text before the response, of a question and a tokenizer.
+    stop: strings after which sampling ends (they stay in the response).
+    grading: the grader spec that reads this format's answers.
+    end: the id that closes a response.
+    markup: whether `render` writes special tokens itself, as chat templates do. Otherwise a special token's name in the
+    text is read as the ordinary text it is, and the tokenizer adds the begin-of-text token where it has one.
+    lead: what stands between prompt and response when a response does not begin with it.
+    opened: what the prompt already wrote of the response; a response that begins with it loses it.
+    """
+
+    name: str
+    render: Callable[[str, Tokenizer], str]
+    stop: tuple[str, ...] = ()
+    grading: str = "gsm8k"
+    end: Callable[[Tokenizer], int] = end_of_text
+    markup: bool = False
+    lead: str = ""
+    opened: str = ""
+
+    def prompt_ids(self, question: str, tokenizer: Tokenizer) -> list[int]:
+        """Ids of the generation prompt."""
+        text = self.render(question, tokenizer)
+        return _encode(tokenizer, text, add_special_tokens=not self.markup, split_special_tokens=not self.markup)
+
+    def response_ids(self, response: str, tokenizer: Tokenizer) -> list[int]:
+        """Ids of a response and of the end of its turn.
+
+        A special token's name inside the response is ordinary text: no teacher can end a turn in mid-sentence.
+        """
+        text = response.removeprefix(self.opened) if self.opened else response
+        if not text.startswith(self.lead):
+            text = self.lead + text
+        ids = _encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True)
+        return [*ids, self.end(tokenizer)]
+
+    def example(self, question: str, response: str, tokenizer: Tokenizer) -> Example:
+        """``prompt_ids + response_ids``, with loss on the response."""
+        prompt = self.prompt_ids(question, tokenizer)
+        answer = self.response_ids(response, tokenizer)
+        return Example((*prompt, *answer), (0,) * len(prompt) + (1,) * len(answer))
+
+    def stop_token_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Ids that end a response: the end of turn, and the end of text where that is another token."""
+        eos = tokenizer.eos_token_id
+        return tuple(dict.fromkeys([self.end(tokenizer), *([int(eos)] if eos is not None else [])]))
+
+
+def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> list[int]:
+    # verbose=False: the warning about length belongs to whoever truncates, not here
+    encoded = tokenizer(
+        text, add_special_tokens=add_special_tokens, split_special_tokens=split_special_tokens, verbose=False
+    )
+    return [int(i) for i in encoded["input_ids"]]
+
+
+def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
+    closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
+    return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]

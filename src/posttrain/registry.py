@@ -1,0 +1,16 @@
+"""The stages that ship, as strings: reading this imports nothing, so ``posttrain --help`` can list them."""
+
+from __future__ import annotations
+
+# name → ("module:function", one line of help). The modules import no torch at their top.
+STAGES: dict[str, tuple[str, str]] = {
+    "data": ("posttrain.data.stages:data", "Problems with checkable answers, split."),
+    "preprocess": ("posttrain.training.stages:preprocess", "Tokenised, packed examples with loss masks."),
+    "traces": ("posttrain.traces.stages:traces", "A teacher's worked answers to problems."),
+    "pretrain": ("posttrain.sft.stages:pretrain", "A base model by plain language modelling."),
+    "sft": ("posttrain.sft.stages:sft", "Supervised fine-tuning on traces."),
+    "rl": ("posttrain.rl.stages:rl", "Reinforcement learning with verifiable rewards."),
+    "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
+    "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
+    "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
+}

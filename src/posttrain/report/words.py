@@ -1,0 +1,65 @@
+"""Comparisons as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from posttrain.evals.table import p_value, points
+
+
+def sentence(c: Mapping[str, Any], *, several_benchmarks: bool = False) -> str:
+    """ "sft is better than base: +41.2 points [+38.0, +44.4], p < 1e-9, n = 1,000." from an entry of report.json."""
+    where = f" on {c['benchmark']}" if several_benchmarks else ""
+    low, high = c["interval"]
+    numbers = (
+        f"{points(c['difference'])} points [{points(low)}, {points(high)}], {p_value(c['p_adjusted'])}, n = {c['n']:,}"
+    )
+    if c["verdict"] in ("better", "worse"):
+        return f"{c['b']} is {c['verdict']} than {c['a']}{where}: {numbers}."
+    more = c["verdict"].removeprefix("cannot tell; ")
+    detectable = 100 * c["minimal_detectable_difference"]
+    return (
+        f"Cannot tell whether {c['b']} is better than {c['a']}{where}: {numbers}; {more} "
+        f"(these {c['n']:,} could show a difference of {detectable:.1f} points)."
+    )
+
+
+def tone(verdict: str) -> str:
+    """The CSS class of a verdict: good, bad or unsure."""
+    return {"better": "good", "worse": "bad"}.get(verdict, "unsure")
+
+
+def steady(text: str) -> str:
+    """The sentence with its "p < …" and "n = …" kept on one line each."""
+    return text.replace(" < ", "\u00a0<\u00a0").replace(" = ", "\u00a0=\u00a0")
+
+
+def duration(seconds: float | None) -> str:
+    """75.2 → "1 min 15 s"."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def brief(value: Any) -> str:
+    """A fact for a table cell: numbers to four digits, everything else as it is."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {brief(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(brief, value))
+    return str(value)

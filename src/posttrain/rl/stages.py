@@ -1,0 +1,15 @@
+"""The `rl` stage. Heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+from posttrain.rl.config import RLConfig
+from posttrain.stage import Workspace
+from posttrain.store import Checkpoint, Problems
+
+
+def rl(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace) -> Checkpoint:
+    """Reinforcement learning with verifiable rewards, from `model`, on the problems' own answers."""
+    from posttrain.rl.loop import reinforce
+
+    reinforce(config, model, problems, work)
+    return Checkpoint(work.dir)

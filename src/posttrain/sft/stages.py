@@ -1,0 +1,25 @@
+"""The supervised stages. Heavy imports wait until a stage runs."""
+
+from __future__ import annotations
+
+from posttrain.sft.config import PretrainConfig, SFTConfig
+from posttrain.stage import Workspace
+from posttrain.store import Checkpoint, Problems, Samples, Tokens
+
+
+def pretrain(config: PretrainConfig, corpus: Problems, work: Workspace) -> Checkpoint:
+    """A tiny base model from scratch: BPE tokenizer and plain language modelling over the corpus."""
+    from posttrain.sft.pretrain import train_from_scratch
+
+    train_from_scratch(config, corpus.read(config.split), work)
+    return Checkpoint(work.dir)
+
+
+def sft(
+    config: SFTConfig, model: Checkpoint, traces: Samples | Tokens, work: Workspace, problems: Problems | None = None
+) -> Checkpoint:
+    """Fine-tunes `model` on the traces' responses. `problems` gives the validation split where validation is on."""
+    from posttrain.sft.finetune import finetune
+
+    finetune(config, model, traces, problems, work)
+    return Checkpoint(work.dir)

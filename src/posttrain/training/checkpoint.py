@@ -1,0 +1,120 @@
+"""Resume state: everything that makes the next step the same as if nothing had happened.
+
+Trainable weights, optimizer moments, RNG states and the loop's own counters, as safetensors and JSON (never pickle), in
+`.work/resume-<step>/`. A folder with that name is complete: it was written elsewhere, fsynced and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from posttrain.errors import StoreError, TrainingError
+from posttrain.store.atomic import sync_folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "resume-"
+
+
+@dataclass(slots=True)
+class Saver:
+    """Saves every `every` steps, or when `seconds` have passed since the last time: *when* it saves changes nothing."""
+
+    folder: Path
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    every: int = 0
+    seconds: float = 10.0
+    _last: float = field(default_factory=time.monotonic)
+
+    def maybe(self, step: int, counters: dict[str, Any]) -> None:
+        """`step` optimizer steps are done; `counters` is JSON-able state of the loop."""
+        due = step % self.every == 0 if self.every else time.monotonic() - self._last > self.seconds
+        if due:
+            self.save(step, counters)
+            self._last = time.monotonic()
+
+    def save(self, step: int, counters: dict[str, Any]) -> None:
+        target = self.folder / f"{PREFIX}{step:08d}"
+        temporary = self.folder / f".{target.name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            save_file(_tensors(self.model, self.optimizer), temporary / "state.safetensors")
+            (temporary / "state.json").write_text(json.dumps({"step": step, "counters": counters}), encoding="utf-8")
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise StoreError(
+                f"can't save the training state to {target}: {error}. The last saved state stands: free some space "
+                "and run again."
+            ) from error
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        sync_folder(self.folder)
+        for older in self.folder.glob(f"{PREFIX}*"):
+            if older != target:
+                shutil.rmtree(older, ignore_errors=True)
+
+    def restore(self) -> tuple[int, dict[str, Any]]:
+        """(steps done, counters) of the newest state, loaded into model and optimizer; (0, {}) where there is none."""
+        for stale in self.folder.glob(f".{PREFIX}*.tmp"):
+            shutil.rmtree(stale, ignore_errors=True)
+        states = sorted(self.folder.glob(f"{PREFIX}*"))
+        if not states:
+            return 0, {}
+        facts = json.loads((states[-1] / "state.json").read_text(encoding="utf-8"))
+        _load(load_file(states[-1] / "state.safetensors"), self.model, self.optimizer, states[-1])
+        return int(facts["step"]), dict(facts["counters"])
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for name, parameter in _trainable(model).items():
+        tensors[f"weight.{name}"] = parameter.detach().contiguous()
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}.{name}"] = value.detach().contiguous()
+    return tensors
+
+
+def _load(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, where: Path) -> None:
+    parameters = _trainable(model)
+    saved = {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")}
+    shapes_differ = [n for n in saved & parameters.keys() if tensors[f"weight.{n}"].shape != parameters[n].shape]
+    if saved != parameters.keys() or shapes_differ:
+        raise TrainingError(
+            f"{where} is the state of another model: its weights have other names or shapes. Start the stage again "
+            "with --fresh."
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"weight.{name}"])
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            field_name, _, name = rest.partition(".")
+            optimizer.state[parameters[name]][field_name] = value.to(
+                "cpu" if field_name == "step" and value.ndim == 0 and not value.is_cuda else parameters[name].device
+            )
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])

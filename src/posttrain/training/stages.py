@@ -1,0 +1,33 @@
+"""`preprocess`: tokenised examples as an artifact that several trainings share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pydantic import Field
+
+from posttrain.config import Config
+from posttrain.stage import Workspace
+from posttrain.store import Checkpoint, Samples, Tokens
+
+
+class PreprocessConfig(Config):
+    """How text becomes supervised tokens."""
+
+    template: str = "chat"
+    max_tokens: int = Field(1024, ge=8)
+    only_correct: bool = False
+
+
+def preprocess(config: PreprocessConfig, model: Checkpoint, traces: Samples, work: Workspace) -> Tokens:
+    """Tokenises the traces with the model's tokenizer: ids and loss masks, ready for `sft`."""
+    from posttrain.models import load_tokenizer
+    from posttrain.prompts import get_template
+    from posttrain.training.tokenise import tokenise, write_tokens
+
+    tokenizer = load_tokenizer(model.ref, revision=model.revision)
+    rows = [s for s in traces.read() if not config.only_correct or (s.verdict is not None and s.verdict.correct)]
+    examples, report = tokenise(rows, get_template(config.template), tokenizer, max_tokens=config.max_tokens)
+    write_tokens(work.dir, examples, report, config.template, tokenizer)
+    work.summarise(**asdict(report))
+    return Tokens(work.dir)

@@ -128,6 +128,20 @@ def where(config: TeacherConfig, work: Workspace, after: Problems | None = None)
     return Problems(work.dir)
 
 
+def fills_the_disk(config: TeacherConfig, work: Workspace) -> Problems:
+    """Writes with plain `open`, as a library that knows nothing of us does; the limit is that of a full disk."""
+    import resource
+
+    work.write_json("small.json", [1])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    try:
+        (work.dir / "big.bin").write_bytes(b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    return Problems(work.dir)
+
+
 def crashes(config: TeacherConfig, work: Workspace) -> Problems:
     """Has a bug."""
     return Problems(work.dir / str(1 // len(config.teacher[:0])))

@@ -110,6 +110,8 @@ def test_from_makes_a_stage_and_all_that_follows(tmp_path: Path) -> None:
 def test_wishes_for_stages_that_are_not_there_say_what_was_meant(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"there is no stage 'studnt' in r.yaml. Did you mean 'student'\?"):
         run(tmp_path, fresh=("studnt",))
+    with pytest.raises(RecipeError, match="--fresh problems asks for a stage that --only or --from leaves out"):
+        run(tmp_path, only="student", fresh=("problems",))
     with pytest.raises(RecipeError, match="--only and --from"):
         run(tmp_path, only="student", start="student")
 

@@ -111,7 +111,7 @@ def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
 def where(config: TeacherConfig, work: Workspace, after: Problems | None = None) -> Problems:
     """Notes the device it was given, and takes long enough to be seen beside another."""
     started = time.time()
-    time.sleep(0.3)
+    time.sleep(3 if config.teacher == "slow" else 0.3)
     work.write_json(
         "where.json",
         {

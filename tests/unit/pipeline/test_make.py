@@ -198,7 +198,7 @@ def test_a_stage_that_died_after_its_work_and_before_its_seal_is_not_taken_for_f
 
 
 def test_a_disk_that_fills_up_inside_a_stage_is_said_and_nothing_counts_as_a_result(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no space left to write .*free some space and run again"):
+    with pytest.raises(StoreError, match=r"no space left to write .*free some space and run again"):
         run_stage(T + "fills_the_disk", {}, {}, tmp_path / "a")
     assert manifest(tmp_path / "a").status == "running"
     with pytest.raises(RecipeError, match="a is not finished"):

@@ -12,7 +12,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from posttrain.errors import RecipeError, did_you_mean
 from posttrain.registry import STAGES
 from posttrain.seeding import derive
 from posttrain.store import Artifact, write_json, write_table
-from posttrain.tracking import Metrics, Progress
+from posttrain.tracking import Metrics, Progress, open_sinks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -144,9 +144,18 @@ class Workspace:
     dir: the stage's folder; whatever an interrupted attempt left there is still there.
     state: a folder for what only a resume needs (optimizer state, journals); removed when the stage finishes.
     seed: this stage's own seed, derived from the run's root seed and the stage's name in the recipe.
+    tracking: trackers that are given the metrics too; they write below `.tracking`, which is no part of the artifact.
     """
 
-    def __init__(self, directory: Path, *, seed: int = 0, device: str = "auto", quiet: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        quiet: bool = False,
+        tracking: Sequence[str] = (),
+    ) -> None:
         self.dir = directory
         self.dir.mkdir(parents=True, exist_ok=True)
         self.state = directory / ".work"
@@ -154,7 +163,10 @@ class Workspace:
         self.seed = seed
         self.device = device
         self.quiet = quiet
-        self.metrics = Metrics(directory / "metrics.jsonl")
+        run = "/".join(directory.resolve().parts[-2:])
+        self.metrics = Metrics(
+            directory / "metrics.jsonl", open_sinks(tracking, run=run, folder=directory / ".tracking")
+        )
         self.summary: dict[str, Any] = {}
 
     def derive(self, purpose: str, *index: int | str) -> int:

@@ -12,7 +12,8 @@ class Declaration:
     """A registered benchmark.
 
     source: name of the file in the mirror (``<source>.jsonl``). sha256: of that file, as the results here were made.
-    shots_source: solved training problems for few-shot prompts. known_bad: ids with a gold known to be wrong.
+    dataset: name in posttrain.data, where it has one: it is then read from the Hub too, and its training problems can
+    be shown in few-shot prompts. known_bad: ids with a gold known to be wrong.
     reference: published scores with their settings, for reading beside one's own.
     """
 
@@ -27,7 +28,7 @@ class Declaration:
     template: str = "chat"
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=1024))
     shots: int = 0
-    shots_source: str | None = None
+    dataset: str | None = None
     known_bad: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     reference: tuple[str, ...] = ()

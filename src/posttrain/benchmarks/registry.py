@@ -15,7 +15,7 @@ DECLARATIONS: tuple[Declaration, ...] = (
         sha256="0bb42e407392dda4251556a89d2c372b518edbaa9d67e95b7f5d8fc1e58b85e7",
         licence="MIT",
         grading="gsm8k",
-        shots_source="gsm8k_train",
+        dataset="gsm8k",
         aliases=("lm-eval: gsm8k", "lighteval: gsm8k"),
         reference=("Qwen2.5-1.5B-Instruct 60.96 (greedy, 0-shot, as reported by a student distillation study)",),
     ),
@@ -27,7 +27,7 @@ DECLARATIONS: tuple[Declaration, ...] = (
         licence="MIT",
         grading="math",
         sampling=LONG,
-        shots_source="math_train",
+        dataset="math",
         aliases=("math", "lm-eval: hendrycks_math500", "lighteval: math_500"),
     ),
     Declaration(

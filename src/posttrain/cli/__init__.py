@@ -15,6 +15,7 @@ from posttrain.registry import STAGES
 # verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",

@@ -23,6 +23,26 @@ class Prompt:
     token_ids: tuple[int, ...]
     seed: int = 0
 
+    def check(self, vocab: int, context: int) -> None:
+        """EngineError for a prompt that a model with `vocab` ids and positions for `context` tokens can't continue."""
+        ids = self.token_ids
+        if not ids:
+            raise EngineError(
+                f"prompt {self.key!r} is empty, and a model needs at least one token to continue. "
+                "Begin it with the tokenizer's bos token or use a template with words in it."
+            )
+        if len(ids) >= context:
+            raise EngineError(
+                f"prompt {self.key!r} has {len(ids)} tokens, and the context of {context} leaves no room for an "
+                "answer. Shorten the prompt, use fewer shots, or raise max_context if the model allows it."
+            )
+        if min(ids) < 0 or max(ids) >= vocab:
+            bad = min(ids) if min(ids) < 0 else max(ids)
+            raise EngineError(
+                f"prompt {self.key!r} has token id {bad}, outside the model's vocabulary of {vocab}. "
+                "Encode it with the tokenizer that belongs to this model."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

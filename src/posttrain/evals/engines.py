@@ -34,5 +34,5 @@ def open_engine(
             "tokenizer_config.json."
         )
     if name == "hf":
-        return engines.HFEngine(model, pad_id=pad, max_batch=batch), tokenizer
-    return engines.NativeEngine(model, pad_id=pad, max_batch=batch), tokenizer
+        return engines.HFEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer
+    return engines.NativeEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer

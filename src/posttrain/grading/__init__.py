@@ -3,6 +3,7 @@
 `grade` judges one response, `grade_many` a batch, `check_gold` says whether a gold can be used at all.
 """
 
-from posttrain.grading.api import SPECS, check_gold, get_spec, grade, grade_many
+from posttrain.grading.api import check_gold, grade, grade_many
+from posttrain.grading.specs import SPECS, get_spec
 
 __all__ = ["SPECS", "check_gold", "get_spec", "grade", "grade_many"]

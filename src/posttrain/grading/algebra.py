@@ -9,11 +9,11 @@ and goes to the symbolic stage.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from posttrain.grading.evaluate import FLOATS, NoValue, TooLarge, precise_numbers, rational, value
+from posttrain.grading.evaluate import FLOATS, NoValueError, TooLargeError, precise_numbers, rational, value
 from posttrain.grading.tree import Node, has, symbols, walk
 from posttrain.grading.vocabulary import COUNTED
 
@@ -40,7 +40,7 @@ def points(names: frozenset[str], whole: bool) -> Iterator[dict[str, Fraction]]:
 def _exact(node: Node, env: dict[str, Fraction]) -> Fraction | None:
     try:
         return rational(node, env)
-    except NoValue:
+    except NoValueError:
         return None
 
 
@@ -49,9 +49,9 @@ def too_large(node: Node) -> bool:
     for env in points(symbols(node), has(node, "fact", "big")):
         try:
             value(node, env, precise_numbers())
-        except TooLarge:
+        except TooLargeError:
             return True
-        except NoValue:
+        except NoValueError:
             continue
     return False
 
@@ -65,7 +65,7 @@ def _at(a: Node, b: Node, env: dict[str, Fraction], complex_allowed: bool) -> bo
         try:
             x, y = value(a, env, numbers), value(b, env, numbers)
             size = 1 + max(abs(x), abs(y)) if numbers is FLOATS else max(abs(x), abs(y))
-        except (NoValue, OverflowError):
+        except (NoValueError, OverflowError):
             if numbers is FLOATS:
                 continue
             return None
@@ -132,7 +132,7 @@ def _rounded(a: Node, b: Node) -> bool:
     try:
         x = value(other, {}, precise_numbers())
         distance = abs(x - precise_numbers().make(number))
-    except NoValue:
+    except NoValueError:
         return False
     half_a_place = precise_numbers().make(Fraction(1_000_000_001, 2_000_000_000) / 10**places)
     return bool(distance <= max(abs(x) * _FLOAT, abs(half_a_place)))
@@ -149,8 +149,8 @@ def strip_unit(node: Node) -> tuple[Node, str | None]:
     return node, None
 
 
-def same_scalar(gold: Node, answer: Node) -> bool | None:
-    """`same_value` with units, percent signs and numerals in a base."""
+def same_scalar(gold: Node, answer: Node, same: Callable[[Node, Node], bool | None] = same_value) -> bool | None:
+    """`same` with units, percent signs and numerals in a base."""
     gold, gold_unit = strip_unit(gold)
     answer, answer_unit = strip_unit(answer)
     if gold_unit and answer_unit and gold_unit != answer_unit:
@@ -159,16 +159,20 @@ def same_scalar(gold: Node, answer: Node) -> bool | None:
         return _same_numeral(gold, answer)
     if (gold.kind == "percent") != (answer.kind == "percent"):
         # "50%" says 50 or 1/2, according to what was asked
-        hundredths = [Node("div", (n.args[0], Node("num", (Fraction(100),)))) for n in (gold, answer) if n.kind == "percent"]
+        hundredths = [
+            Node("div", (n.args[0], Node("num", (Fraction(100),)))) for n in (gold, answer) if n.kind == "percent"
+        ]
         other = answer if gold.kind == "percent" else gold
         inside = gold.args[0] if gold.kind == "percent" else answer.args[0]
-        return same_value(inside, other) or same_value(hundredths[0], other)
-    return same_value(gold, answer)
+        return same(inside, other) or same(hundredths[0], other)
+    return same(gold, answer)
 
 
 def _same_numeral(gold: Node, answer: Node) -> bool:
     """The same digits, and the same base where both name one."""
-    written = [n.args if n.kind == "based" else (str(n.args[0]), None) for n in (gold, answer) if n.kind in ("based", "num")]
+    written = [
+        n.args if n.kind == "based" else (str(n.args[0]), None) for n in (gold, answer) if n.kind in ("based", "num")
+    ]
     if len(written) < 2:
         return False
     (digits, base), (others, another) = written

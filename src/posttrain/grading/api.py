@@ -1,90 +1,37 @@
 """grade(problem, response, spec) -> Verdict: the stages in their order.
 
-cut at end of turn -> split thinking -> cap -> extract by the spec's policy -> compare.
+cut at end of turn -> split thinking -> cap -> extract by the spec's policy -> compare in this process -> what is left
+undecided goes to the symbolic workers, a whole batch side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from posttrain.errors import GradingError, did_you_mean
-from posttrain.grading import choice, mathematics, numeric, text
-from posttrain.grading.choice import find_choice
-from posttrain.grading.extract import Found, find_numeric, find_strict_gsm8k
-from posttrain.grading.find_math import find_math
+from posttrain.grading import text
+from posttrain.grading.cache import Cache, Decision, Key
+from posttrain.grading.pool import Result, compare_all
+from posttrain.grading.specs import SPECS, Spec, get_spec
+from posttrain.grading.structures import OutOfTimeError
 from posttrain.records import Problem, Verdict
 
-CACHE = 65_536  # verdicts kept on (gold, extracted, spec)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """How one kind of answer is found and compared.
-
-    find: the policy; None where the response names no answer.
-    gold: the answer inside a gold, which may be a whole solution.
-    same: (gold, extracted) -> equal.
-    explicit: the policies that count as keeping the format.
-    """
-
-    name: str
-    find: Callable[[str, bool], Found | None]
-    gold: Callable[[str], str]
-    same: Callable[[str, str], bool | None]
-    explicit: frozenset[str]
-
-
-def _numeric_gold(gold: str) -> str:
-    found = find_numeric(gold)
-    return found.text if found else gold
-
-
-def _exact_text(answer: str, truncated: bool) -> Found | None:
-    answer = answer.strip()
-    return Found(answer, "text") if answer and not truncated else None
-
-
-SPECS: dict[str, Spec] = {
-    spec.name: spec
-    for spec in (
-        Spec(
-            "gsm8k",
-            lambda answer, truncated: find_numeric(answer, truncated=truncated),
-            _numeric_gold,
-            numeric.same,
-            frozenset({"tag", "boxed", "hashes", "phrase"}),
-        ),
-        Spec("gsm8k_strict", find_strict_gsm8k, _numeric_gold, numeric.same, frozenset({"hashes"})),
-        Spec(
-            "math",
-            find_math,
-            mathematics.gold_text,
-            mathematics.same,
-            frozenset({"tag", "boxed"}),
-        ),
-        Spec("choice", find_choice, str.strip, choice.same, frozenset({"tag", "boxed", "phrase", "alone"})),
-        Spec("exact", _exact_text, str.strip, str.__eq__, frozenset({"text"})),
-    )
+CACHE = Cache(65_536)
+_DECISIONS: dict[Result, Decision] = {
+    True: Decision(True, "correct"),
+    False: Decision(False, "wrong"),
+    None: Decision(None, "undecided"),
+    "timeout": Decision(None, "timeout"),
+    "error": Decision(None, "error"),
 }
 
-_REASONS = {True: "correct", False: "wrong", None: "undecided"}
 
+class _Read(NamedTuple):
+    """A response as far as it can be judged without comparing: `verdict` if that settles it."""
 
-def get_spec(name: str) -> Spec:
-    """The spec of a name. GradingError for an unknown one."""
-    spec = SPECS.get(name)
-    if spec is None:
-        raise GradingError(
-            f"unknown grading spec {name!r}.{did_you_mean(name, SPECS)} Known: {', '.join(sorted(SPECS))}."
-        )
-    return spec
-
-
-@lru_cache(maxsize=CACHE)
-def _same(gold: str, extracted: str, spec: str) -> bool | None:
-    return SPECS[spec].same(gold, extracted)
+    verdict: Verdict | None
+    key: Key = ("", "", "")
+    format_ok: bool = False
 
 
 def grade(problem: Problem, response: str, spec: str = "gsm8k", *, truncated: bool = False) -> Verdict:
@@ -93,24 +40,53 @@ def grade(problem: Problem, response: str, spec: str = "gsm8k", *, truncated: bo
     truncated: generation stopped at the token limit. A thought that never closed is never correct; in a text that was
     cut off only an answer that was marked and finished counts.
 
-    Reasons: correct, wrong, no_answer, truncated, no_gold. GradingError for an unknown spec.
+    Reasons: correct, wrong, no_answer, bad_format, truncated, no_gold; with `correct` None: undecided, timeout, error.
+    GradingError for an unknown spec.
     """
-    rules = get_spec(spec)
-    if not problem.answer or not problem.answer.strip():
-        return Verdict(False, False, None, "no_gold")
-    parts = text.split_thinking(text.cut_end_of_turn(response or ""))
-    if not parts.closed:
-        return Verdict(False, False, None, "truncated")
-    found = rules.find(text.cap(parts.answer), truncated)
-    if found is None or not found.text:
-        return Verdict(False, False, None, "truncated" if truncated else "no_answer")
-    correct = _same(rules.gold(problem.answer), found.text, spec)
-    return Verdict(correct, found.how in rules.explicit, found.text, _REASONS[correct])
+    return grade_many([(problem, response, truncated)], spec)[0]
 
 
 def grade_many(items: Sequence[tuple[Problem, str, bool]], spec: str = "gsm8k") -> list[Verdict]:
-    """Verdicts of (problem, response, truncated) triples, in order."""
-    return [grade(problem, response, spec, truncated=truncated) for problem, response, truncated in items]
+    """Verdicts of (problem, response, truncated) triples, in order. Works in any thread and process."""
+    rules = get_spec(spec)
+    reads = [_read(problem, response, truncated, rules) for problem, response, truncated in items]
+    decisions: dict[Key, Decision] = {}
+    for key in {r.key for r in reads if r.verdict is None}:
+        decisions[key] = CACHE.get(key) or _decide(key, rules)
+    open_keys = [k for k, d in decisions.items() if d.reason == "undecided" and rules.symbolic and CACHE.get(k) is None]
+    for key, result in zip(open_keys, compare_all([(gold, answer) for _, gold, answer in open_keys]), strict=True):
+        decisions[key] = _DECISIONS[result]
+    for key, decision in decisions.items():
+        if decision.reason != "error":  # an accident of the machine says nothing about the next time
+            CACHE.put(key, decision)
+    return [r.verdict or _verdict(decisions[r.key], r.key[2], r.format_ok) for r in reads]
+
+
+def _read(problem: Problem, response: str, truncated: bool, rules: Spec) -> _Read:
+    if not problem.answer or not problem.answer.strip():
+        return _Read(Verdict(False, False, None, "no_gold"))
+    turn = text.cut_end_of_turn(response or "")
+    parts = text.split_thinking(turn)
+    if not parts.closed:
+        return _Read(Verdict(False, False, None, "truncated"))
+    if rules.whole is not None and not rules.whole(turn):
+        return _Read(Verdict(False, False, None, "truncated" if truncated else "bad_format"))
+    found = rules.find(text.cap(parts.answer), truncated)
+    if found is None or not found.text:
+        return _Read(Verdict(False, False, None, "truncated" if truncated else "no_answer"))
+    return _Read(None, (rules.name, rules.gold(problem.answer), found.text), found.how in rules.explicit)
+
+
+def _decide(key: Key, rules: Spec) -> Decision:
+    _, gold, answer = key
+    try:
+        return _DECISIONS[rules.same(gold, answer)]
+    except OutOfTimeError:
+        return _DECISIONS["timeout"]
+
+
+def _verdict(decision: Decision, extracted: str, format_ok: bool) -> Verdict:
+    return Verdict(decision.correct, format_ok, extracted, decision.reason)
 
 
 def check_gold(problem: Problem, spec: str = "gsm8k") -> str | None:
@@ -119,6 +95,9 @@ def check_gold(problem: Problem, spec: str = "gsm8k") -> str | None:
     if not problem.answer or not problem.answer.strip():
         return f"problem {problem.id!r} has an empty gold answer"
     gold = rules.gold(problem.answer)
-    if not _same(gold, gold, spec):
+    if not gold or _decide((spec, gold, gold), rules).correct is not True:
         return f"problem {problem.id!r}: the gold {gold[:80]!r} doesn't grade itself correct under {spec!r}"
     return None
+
+
+__all__ = ["CACHE", "SPECS", "check_gold", "grade", "grade_many"]

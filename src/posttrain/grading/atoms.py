@@ -26,9 +26,12 @@ SYMBOLS = {
     "dots": symbol("..."),
     "ldots": symbol("..."),
     "cdots": symbol("..."),
+    **{name: symbol(name) for name in ("triangle", "angle", "prime", "odot", "star", "square", "mho")},
 }
 OPENING = frozenset({"lfloor", "lceil", "lvert", "langle", "mathbb", "boxed", "{"})
-STARTING = FRACTIONS | BINOMIALS | FUNCTIONS | GREEK | OPENING | frozenset(SYMBOLS) | frozenset(CONSTANTS) | frozenset(BIG)
+STARTING = (
+    FRACTIONS | BINOMIALS | FUNCTIONS | GREEK | OPENING | frozenset(SYMBOLS) | frozenset(CONSTANTS) | frozenset(BIG)
+)
 _ROUNDING = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _TEXT_SEPARATOR = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*", re.IGNORECASE)
@@ -142,7 +145,9 @@ class Atoms(Cursor):
                 return self.word(self.next().value)
         if len(run) > 3:
             return symbol(run)
-        return Node("mul", tuple(Node("const", (c,)) if c in "ei" else symbol(c) for c in run))
+        # "xy^2" is x times y^2: the rest of the letters goes back to the stream
+        self.stream.insert(self.at, Token("word", run[1:], False))
+        return self.word(run[0])
 
     def text(self, content: str) -> Node:
         """Text in the place of an expression: one letter is that letter; prose before an expression is skipped."""
@@ -247,7 +252,10 @@ class Atoms(Cursor):
 
     def brace(self, closer: str) -> Node:
         """`{...}` groups unless it lists; `\\{...\\}` is always a set, or the condition of a set builder."""
-        bars, self.bars = self.bars, 1 if closer == "\\}" else 0  # a bar in a set builder doesn't open an absolute value
+        bars, self.bars = (
+            self.bars,
+            1 if closer == "\\}" else 0,
+        )  # a bar in a set builder doesn't open an absolute value
         is_set = closer == "\\}"
         if is_set and self.here == Token("command", "}", self.here.spaced):
             self.at += 1
@@ -300,5 +308,3 @@ class Atoms(Cursor):
             raise ParseError("index of a sum")
         variable, low = start.args[1], start.args[2]
         return Node("big", (operator, str(variable.args[0]), low, high, self.product()))
-
-

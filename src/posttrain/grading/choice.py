@@ -8,6 +8,7 @@ from posttrain.grading.extract import Found, answer_tag, last_box
 
 LETTERS = "ABCDEFGHIJ"
 _ALONE = re.compile(rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:,]\s+[\"'$\w]{{2}}.*)", re.DOTALL)
+_GOLD = re.compile(r"\(?[A-J]\)?[.:]?|\([A-J]\)\s+\S.*")
 _SAID = re.compile(
     rf"(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?\s*(?:option|choice)?\s*[:\-]?[\s*$\"'\(\[]*"
     rf"(?:\\(?:text|mathrm|mathbf|boxed)\s*\{{\s*\(?)?([{LETTERS}])(?![a-zA-Z'’])",
@@ -20,9 +21,17 @@ _BRACKETED = re.compile(rf"[\(\[]([{LETTERS}])[\)\]]")
 
 def letter(text: str) -> str | None:
     """The letter if the text is one choice: `C`, `(c)`, `D.`, `(D) Alina`, `\\text{B}`."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}|[$*]", r"\1", text).strip()
-    m = _ALONE.fullmatch(text)
+    m = _ALONE.fullmatch(_undressed(text))
     return m[1].upper() if m else None
+
+
+def is_choice(gold: str) -> bool:
+    """Whether a gold is a choice and not a variable: `C`, `(C)`, `\\text{(C)}`, `(D) Alina`."""
+    return _GOLD.fullmatch(_undressed(gold)) is not None
+
+
+def _undressed(text: str) -> str:
+    return re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}|[$*]", r"\1", text).strip()
 
 
 def find_choice(text: str, truncated: bool) -> Found | None:
@@ -31,7 +40,11 @@ def find_choice(text: str, truncated: bool) -> Found | None:
         if piece is not None:
             return Found(letter(piece) or piece, how)
     said = [m for m in _SAID.finditer(text) if not _NEGATED.search(text, max(0, m.start() - 20), m.start())]
-    said = [m for m in said if m[1].isupper() or not text[m.end() :].lstrip(" ").startswith(tuple("abcdefghijklmnopqrstuvwxyz"))]
+    said = [
+        m
+        for m in said
+        if m[1].isupper() or not text[m.end() :].lstrip(" ").startswith(tuple("abcdefghijklmnopqrstuvwxyz"))
+    ]
     if said:
         return Found(said[-1][1].upper(), "phrase")
     if truncated:
@@ -48,3 +61,7 @@ def find_choice(text: str, truncated: bool) -> Found | None:
 def same(gold: str, answer: str) -> bool:
     chosen = letter(gold)
     return chosen is not None and chosen == letter(answer)
+
+
+def gold_letter(gold: str) -> str:
+    return letter(gold) or gold

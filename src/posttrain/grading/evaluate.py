@@ -1,13 +1,14 @@
 """Values of expression trees: exact fractions, fast floats, and fifty digits; each with guards against towers.
 
-A value that is too large to compute raises TooLarge; a tree with parts that have no value (tuples, opaque functions,
-a pole) raises NoValue. Neither leaves the grading package.
+A value that is too large to compute raises TooLargeError; a tree with parts that have no value (tuples, opaque
+functions, a pole) raises NoValueError. Neither leaves the grading package.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
+import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import lru_cache
@@ -22,18 +23,18 @@ MAX_ANGLE = 1e15  # beyond, the digits of a float say nothing of its sine
 DIGITS = 50
 
 
-class NoValue(Exception):
+class NoValueError(Exception):
     """The tree has no number for a value."""
 
 
-class TooLarge(NoValue):
+class TooLargeError(NoValueError):
     """The value exists and is too large for these limits."""
 
 
 def rational(node: Node, env: Mapping[str, Fraction] | None = None) -> Fraction | None:
     """The exact value of a tree of whole-number arithmetic, or None where it is no fraction.
 
-    TooLarge where it would have more than MAX_BITS bits; NoValue for a division by zero.
+    TooLargeError where it would have more than MAX_BITS bits; NoValueError for a division by zero.
     """
     kind, args = node
     if kind in ("num", "dec"):
@@ -59,7 +60,7 @@ def rational(node: Node, env: Mapping[str, Fraction] | None = None) -> Fraction 
 
 def _bounded(value: Fraction | None) -> Fraction | None:
     if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
-        raise TooLarge
+        raise TooLargeError
     return value
 
 
@@ -77,7 +78,7 @@ def _exact_step(kind: str, args: tuple[Any, ...], values: list[Fraction]) -> Fra
         return -values[0]
     if kind == "div":
         if not values[1]:
-            raise NoValue
+            raise NoValueError
         return values[0] / values[1]
     if kind == "pow":
         return _exact_power(values[0], values[1])
@@ -94,12 +95,12 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
     if not base and exponent <= 0:
         if not exponent:
             return Fraction(1)
-        raise NoValue
+        raise NoValueError
     if abs(base) in (0, 1) and exponent.denominator == 1:
         return base if exponent.numerator % 2 else abs(base)
     size = max(base.numerator.bit_length(), base.denominator.bit_length()) - 1
     if size and abs(exponent) * size > MAX_BITS:
-        raise TooLarge
+        raise TooLargeError
     if exponent.denominator == 1:
         return base ** int(exponent)
     if exponent.denominator == 2 and base > 0:
@@ -118,9 +119,9 @@ def _square_root(value: Fraction) -> Fraction | None:
 
 def _factorial(value: Fraction) -> Fraction:
     if value.denominator != 1 or value < 0:
-        raise NoValue
+        raise NoValueError
     if value > MAX_FACTORIAL:
-        raise TooLarge
+        raise TooLargeError
     return Fraction(math.factorial(int(value)))
 
 
@@ -139,7 +140,7 @@ def _exact_function(name: str, values: list[Fraction]) -> Fraction | None:
     whole = all(v.denominator == 1 and v >= 0 for v in values)
     if name == "binom" and whole and len(values) == 2:
         if values[0] > MAX_FACTORIAL:
-            raise TooLarge
+            raise TooLargeError
         return Fraction(math.comb(int(values[0]), int(values[1])))
     if name in ("gcd", "lcm") and whole:
         return Fraction((math.gcd if name == "gcd" else math.lcm)(*map(int, values)))
@@ -149,12 +150,12 @@ def _exact_function(name: str, values: list[Fraction]) -> Fraction | None:
 def _written_out(node: Node, env: Mapping[str, Fraction] | None) -> Fraction | None:
     operator, variable, low, high, body = node.args
     if has(body, "big"):
-        raise TooLarge  # sums of sums: left to the symbolic stage
+        raise TooLargeError  # sums of sums: left to the symbolic stage
     first, last = rational(low, env), rational(high, env)
     if first is None or last is None or first.denominator != 1 or last.denominator != 1:
         return None
     if last - first >= MAX_TERMS:
-        raise TooLarge
+        raise TooLargeError
     total = Fraction(0 if operator == "sum" else 1)
     for index in range(int(first), int(last) + 1):
         term = rational(_bind(body, variable, index), env)
@@ -183,9 +184,9 @@ def _float_power(base: complex, exponent: complex) -> complex:
     if not base:
         if exponent.real > 0:
             return 0j
-        raise NoValue
+        raise NoValueError
     if abs(exponent) * abs(cmath.log(base)) > 700:
-        raise TooLarge
+        raise TooLargeError
     return complex(base**exponent)
 
 
@@ -196,7 +197,7 @@ def _log(log: Callable[[Any], Any]) -> Callable[..., Any]:
 def _angle(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def guarded(x: Any) -> Any:
         if abs(x) > MAX_ANGLE:
-            raise TooLarge
+            raise TooLargeError
         return function(x)
 
     return guarded
@@ -215,7 +216,7 @@ def _root(x: Any, n: Any, power: Callable[[Any, Any], Any]) -> Any:
 def _real(function: Callable[[float], Any]) -> Callable[[Any], Any]:
     def on_reals(x: Any) -> Any:
         if abs(x.imag) > 1e-9 * (1 + abs(x.real)) or abs(x.real) > MAX_ANGLE:
-            raise NoValue
+            raise NoValueError
         return function(x.real)
 
     return on_reals
@@ -245,14 +246,20 @@ def _functions(lib: Any, power: Callable[[Any, Any], Any], floor: Any, ceil: Any
 FLOATS = Arithmetic(
     make=lambda value: complex(value),
     constants={"pi": complex(math.pi), "e": complex(math.e), "i": 1j},
-    functions=_functions(cmath, _float_power, lambda x: complex(math.floor(x + 1e-9)), lambda x: complex(math.ceil(x - 1e-9))),
+    functions=_functions(
+        cmath, _float_power, lambda x: complex(math.floor(x + 1e-9)), lambda x: complex(math.ceil(x - 1e-9))
+    ),
     power=_float_power,
 )
 
 
-@lru_cache(maxsize=1)
 def precise_numbers() -> Arithmetic:
-    """DIGITS digits, by mpmath."""
+    """DIGITS digits, by mpmath. One context per thread: some of its functions move the precision while they work."""
+    return _precise_numbers(threading.get_ident())
+
+
+@lru_cache(maxsize=32)
+def _precise_numbers(thread: int) -> Arithmetic:
     import mpmath
 
     lib = mpmath.MPContext()
@@ -263,27 +270,25 @@ def precise_numbers() -> Arithmetic:
         if not base:
             if lib.re(exponent) > 0:
                 return lib.mpc(0)
-            raise NoValue
+            raise NoValueError
         if abs(exponent) * abs(lib.log(base)) > 1e12:
-            raise TooLarge
+            raise TooLargeError
         return lib.power(base, exponent)
 
     return Arithmetic(
         make=lambda value: lib.mpc(lib.mpf(value.numerator) / value.denominator),
         constants={"pi": lib.mpc(lib.pi), "e": lib.mpc(lib.e), "i": lib.mpc(0, 1)},
-        functions=_functions(
-            lib, power, lambda x: lib.mpc(lib.floor(x + tiny)), lambda x: lib.mpc(lib.ceil(x - tiny))
-        ),
+        functions=_functions(lib, power, lambda x: lib.mpc(lib.floor(x + tiny)), lambda x: lib.mpc(lib.ceil(x - tiny))),
         power=power,
     )
 
 
 def value(node: Node, env: Mapping[str, Fraction], numbers: Arithmetic) -> Any:
-    """The complex value at a point. NoValue for poles, overflow and what has no number."""
+    """The complex value at a point. NoValueError for poles, overflow and what has no number."""
     try:
         return _value(node, env, numbers)
     except (ZeroDivisionError, OverflowError, ValueError) as error:
-        raise NoValue from error
+        raise NoValueError from error
 
 
 def _value(node: Node, env: Mapping[str, Fraction], numbers: Arithmetic) -> Any:
@@ -294,7 +299,7 @@ def _value(node: Node, env: Mapping[str, Fraction], numbers: Arithmetic) -> Any:
         return numbers.make(env[args[0]])
     if kind == "const":
         if args[0] not in numbers.constants:
-            raise NoValue
+            raise NoValueError
         return numbers.constants[args[0]]
     if kind == "seq" and len(args) == 3:
         return _value(args[2], env, numbers)
@@ -303,7 +308,7 @@ def _value(node: Node, env: Mapping[str, Fraction], numbers: Arithmetic) -> Any:
     if kind == "fact" or (kind == "fn" and args[0] in ("binom", "gcd", "lcm")) or kind == "big":
         exact = rational(node, env)
         if exact is None:
-            raise NoValue
+            raise NoValueError
         return numbers.make(exact)
     values = [_value(a, env, numbers) for a in args if isinstance(a, Node)]
     return _step(kind, args, values, numbers)
@@ -331,5 +336,5 @@ def _step(kind: str, args: tuple[Any, ...], values: list[Any], numbers: Arithmet
         try:
             return numbers.make(Fraction(0)) + numbers.functions[args[0]](*values)
         except TypeError as error:  # a function with the wrong number of arguments
-            raise NoValue from error
-    raise NoValue
+            raise NoValueError from error
+    raise NoValueError

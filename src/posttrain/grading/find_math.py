@@ -21,9 +21,7 @@ _PHRASE = re.compile(
 )
 _JOINT = re.compile(r"[\s$,;.\\]*(?:\\quad|\\qquad|\\text\{[^{}]*\}|and|or|[\s$,;*~\\])*", re.IGNORECASE)
 _JOINING = re.compile(r",|;|\band\b|\bor\b|\{\s*(?:and|or)\s*\}", re.IGNORECASE)
-_SPANS = re.compile(
-    r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
+_SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
@@ -67,10 +65,10 @@ def said_in(line: str) -> str | None:
         inner = next(g for g in span.groups() if g is not None)
         rest = line[line.find(inner) + len(inner) :].lstrip("$)]\\* ")
         return f"{inner}%" if rest.lower().startswith(("%", "percent", "pct")) else inner.strip()
-    if parse(line) is not None and not _wordy(line):
+    if parse(line) is not None and not is_prose(line):
         return line
     head = strip_ends(sentence(line))
-    if head and (not _wordy(head) or not find_numbers(plain(head))):
+    if head and (not is_prose(head) or not find_numbers(plain(head))):
         return head
     spans = _spans(head)
     if spans:
@@ -79,8 +77,8 @@ def said_in(line: str) -> str | None:
     return numbers[0] if numbers else head or None
 
 
-def _wordy(text: str) -> bool:
-    """Whether a text is prose around its mathematics: a word of four letters that is no function, or three shorter ones."""
+def is_prose(text: str) -> bool:
+    """Whether a text is prose around its mathematics: a word of four letters, or three shorter ones."""
     bare = re.sub(r"\\(?:text[a-z]*|mbox|mathrm)\s*\{[^{}]*\}|\\[a-zA-Z]+|_\{[^{}]*\}", " ", text)
     found = [w for w in re.findall(r"[a-zA-Z]{3,}", bare) if w not in FUNCTIONS and w.lower() not in _KNOWN]
     return len(found) >= 3 or any(len(w) > 3 and not is_unit(w) for w in found)
@@ -96,7 +94,7 @@ def _fallback(text: str) -> Found | None:
     whole = strip_ends(text) if len(text) < 400 else ""
     spans, bold = _spans(tail), _BOLD.findall(tail)
     decorated = len(spans) == 1 and not re.search(r"\w", _SPANS.sub("", whole))
-    if whole and not decorated and not _wordy(whole) and parse(whole) is not None:
+    if whole and not decorated and not is_prose(whole) and parse(whole) is not None:
         return Found(whole, "whole")
     if spans:
         rest = tail[tail.rfind(spans[-1]) + len(spans[-1]) :].lstrip("$ ")

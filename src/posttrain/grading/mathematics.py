@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import lru_cache
 
-from posttrain.grading import choice, structures
-from posttrain.grading.find_math import find_math
+from posttrain.grading import choice
+from posttrain.grading.algebra import too_large
+from posttrain.grading.find_math import find_math, is_prose
 from posttrain.grading.normalize import latex, words
 from posttrain.grading.numbers import exact
 from posttrain.grading.parser import readings
-from posttrain.grading.structures import contradicts
+from posttrain.grading.structures import Comparison, LastResort
 
-_WORDS = re.compile(r"[a-z][a-z' -]+")
+INLINE_SECONDS = 0.5
+_WORDS = re.compile(r"[a-z0-9 :'.-]*[a-z]{2}[a-z0-9 :'.-]*")
 _LITERAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+")
-_CHOICE = re.compile(r"\s*(?:\(?[A-J]\)?[.:]?|\([A-J]\)\s+\S.*)\s*")
 _TORN_BOX = re.compile(r"\\boxed\s*\{(.*)$", re.DOTALL)  # data sets hold golds that were cut inside their box
 
 
@@ -26,28 +28,32 @@ def gold_text(gold: str) -> str:
         return found.text
     if found and (torn := _TORN_BOX.search(gold)):
         return torn[1]
-    if _CHOICE.fullmatch(gold) or readings(gold):
+    if choice.is_choice(gold) or (readings(gold) and not is_prose(gold)):
         return gold
     return found.text if found and found.how in ("phrase", "formula") else gold
 
 
-def same(gold: str, answer: str) -> bool | None:
-    """Whether an extracted answer is the gold's; None = undecided."""
+def same(
+    gold: str, answer: str, *, seconds: float = INLINE_SECONDS, last_resort: LastResort | None = None
+) -> bool | None:
+    """Whether an extracted answer is the gold's; None = undecided. OutOfTimeError after `seconds`."""
     if _LITERAL.fullmatch(gold) and _LITERAL.fullmatch(answer):
         if exact(gold) == exact(answer):
             return True
         if "." not in gold + answer:
             return False
-    if choice.letter(gold) and _CHOICE.fullmatch(gold) and choice.letter(answer):
+    if choice.is_choice(gold) and choice.letter(answer):
         return choice.same(gold, answer)
+    comparison = Comparison(time.monotonic() + seconds, last_resort)
     spelled, other = latex(gold), latex(answer)
     trees, others = readings(gold), readings(answer)
     if spelled.replace(" ", "") == other.replace(" ", "") and other:
-        return not (others and contradicts(others[0]))
+        return not (others and comparison.contradicts(others[0]))
     said, named = words(answer), words(gold)
     if said == named and _WORDS.fullmatch(said):
         return True
-    verdicts = [structures.same(g, a) for g in trees for a in others]
-    if True in verdicts:
-        return True
-    return None if None in verdicts else False
+    verdicts = {comparison.same(g, a) for g in trees for a in others}
+    if True in verdicts or None not in verdicts:
+        return True in verdicts
+    # A response that no arithmetic can hold is wrong, not undecided: in training, undecided would be a way out.
+    return False if any(map(too_large, others)) and not any(map(too_large, trees)) else None

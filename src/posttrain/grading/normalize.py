@@ -11,12 +11,13 @@ from posttrain.grading.numbers import clean_characters, fold_digits
 
 _MATH = {
     "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
-    "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+    "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ",
     "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∅": r"\emptyset ",
     "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\varphi ",
     "ω": r"\omega ", "σ": r"\sigma ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "∣": "|", "′": "'", "“": '"', "”": '"', "’": "'", "，": ",", "、": ",", "。": ".", "：": ":", "（": "(", "）": ")",
-    "→": r"\to ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "ℝ": r"\mathbb{R}", "²": "^{2}", "³": "^{3}",
+    "≈": r"\approx ", "→": r"\to ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ",
+    "ℝ": r"\mathbb{R}", "²": "^{2}", "³": "^{3}",
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -31,16 +32,22 @@ _DECORATION = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|mathstrut|hfill"
     r"|strut|boldsymbol|bm|phantom|quad|qquad|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
 )
-_SPACING = re.compile(r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}")
+_SPACING = re.compile(
+    r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}"
+)
 _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|vec|hat|widehat|bar|tilde)(?![a-zA-Z])")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
-_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\\[,!;:] ?|\{,\}|\\ )\d{3})+)(?!\d)")
+_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?|\{,\}|\\ )\d{3})+)(?!\d)")
 _SPACE_GROUPS = re.compile(r"(?<![\d.,/^_])(\d{1,3})((?: \d{3})+)(?![\d/])")
 _COMMA_GROUPS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
 _DOUBLE_SLASH = re.compile(r"\\\\(?=[a-zA-Z{%$])")
 _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", r"\begin"), ("\x08oxed", r"\boxed"),
-                   ("\times", r"\times"), ("\text", r"\text"), ("\tfrac", r"\tfrac"), ("\right", r"\right"))  # fmt: skip
+                   ("\times", r"\times"), ("\text", r"\text"), ("\tfrac", r"\tfrac"))  # fmt: skip
 _JOINED_WORDS = re.compile(r"(?<=[\d)\]}])\s*(and|or)(?=[\s\d(A-Z\\$+-]|[a-z]\b)")
+_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d{1,30})\}")
+_PLAIN_TEXT = re.compile(r"\\text\s*\{([^a-zA-Z{}]*)\}")
+_LEADING = re.compile(r"^(?:\\approx(?![a-z])|≈|=|~|:)\s*")
 _NON_DIGITS = re.compile(r"\D")
 
 
@@ -53,6 +60,13 @@ def unicode_to_latex(text: str) -> str:
     text = _LOWERED.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
     text = _VULGAR_RUN.sub(lambda m: f"({m[1]}+{_VULGAR[m[2]]})" if m[1] else f"({_VULGAR[m[2]]})", text)
     return text.translate(_TABLE)
+
+
+def _repeating(m: re.Match[str]) -> str:
+    """0.1\\overline{6} as a fraction: the digits once, less the part that doesn't repeat, over nines and zeros."""
+    whole, once, period = m[1] or "0", m[2], m[3]
+    above = int(whole + once + period) - int(whole + once)
+    return f"({above}/{'9' * len(period)}{'0' * len(once)})"
 
 
 def join_groups(text: str) -> str:
@@ -71,15 +85,16 @@ def latex(text: str) -> str:
     for broken, whole in _BROKEN_ESCAPES:
         if broken in text:
             text = text.replace(broken, whole)
-    text = unicode_to_latex(text)
+    text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text)).replace("{,}", "")
     if "\\" in text:
         if "\\\\" in text and "\\begin" not in text:
             text = _DOUBLE_SLASH.sub(r"\\", text)
-        text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), text)
-        text = text.replace(r"\$", "").replace(r"\%", "%").replace("{,}", "")
+        text = text.replace(r"\$", "").replace(r"\%", "%")
         text = text.replace(r"\(", " ").replace(r"\)", " ").replace(r"\[", " ") if "\\begin" not in text else text
         text = text.replace(r"\]", " ") if "\\begin" not in text else text
-        text = _DEGREE.sub(" ", text)
+        text = _DEGREE.sub(r"\\frac{\\pi}{180} " if _TRIGONOMETRY.search(text) else " ", text)
+        text = _REPEATING.sub(_repeating, text)
+        text = _PLAIN_TEXT.sub(r"\1", text)
         text = _SPACING.sub(" ", text)
         text = _DECORATION.sub(" ", text)
         text = _WRAPPERS.sub(" ", text)
@@ -91,9 +106,9 @@ def latex(text: str) -> str:
 
 def strip_ends(text: str) -> str:
     """Without the punctuation and markdown that sentences put around an answer."""
-    text = text.strip(" \t\r\n*`\"")
+    text = _LEADING.sub("", text.strip(' \t\r\n*`"'))
     while text and text[-1] in ".,;:\\" and not text.endswith("\\\\"):
-        text = text[:-1].rstrip(" *`\"\n")
+        text = text[:-1].rstrip(' *`"\n')
     return text
 
 

@@ -1,8 +1,8 @@
 r"""Our own parser of LaTeX and ASCII mathematics: recursive descent into a bounded tree (`tree.Node`).
 
-Lowest to highest: lists (`,` `;` and or) · relations · ratio and union · sums · products, written or not · signs · powers,
-factorials, percent · atoms. Depth, tokens and characters are limited, so no text can hang or overflow it, and model text
-is never handed to `eval`, `sympify` or `parse_expr`.
+Lowest to highest: lists (`,` `;` and or) · relations · ratio and union · sums · products, written or not · signs ·
+powers, factorials, percent · atoms. Depth, tokens and characters are limited, so no text can hang or overflow it, and
+model text is never handed to `eval`, `sympify` or `parse_expr`.
 """
 
 from __future__ import annotations
@@ -161,6 +161,8 @@ class Parser(Atoms):
         return kind in ("number", "begin")
 
     def names_unit(self) -> bool:
+        if not (self.here.spaced or self.stream[self.at - 1].kind == "number"):
+            return False  # a piece of a run of letters
         return is_unit(self.here.value) or self.here.value.lower() in PERCENT
 
     def annotation(self, left: Node) -> Node:

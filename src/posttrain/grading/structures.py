@@ -5,9 +5,11 @@ Every comparison answers True, False or None (undecided: one of its scalars is).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
-from posttrain.grading.algebra import same_scalar, same_value
+from posttrain.grading.algebra import points, same_scalar, same_value
+from posttrain.grading.evaluate import NoValueError, rational
 from posttrain.grading.tree import (
     INFINITY,
     MAX_ITEMS,
@@ -21,46 +23,184 @@ from posttrain.grading.tree import (
     walk,
 )
 
+REALS = Node("sym", ("\\mathbb R",))
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _ORDERS = frozenset(_MIRROR)
+LastResort = Callable[[Node, Node], bool | None]
 
 
-def same(gold: Node, answer: Node) -> bool | None:
-    """Whether an answer is the gold."""
-    gold, answer = settle(gold), settle(answer)
-    if gold == answer:
-        return not contradicts(answer)
-    if contradicts(answer):
+class OutOfTimeError(Exception):
+    """The comparison took longer than it may. Never leaves the grading package."""
+
+
+class Comparison:
+    """One comparison of a gold with an answer, with its limits.
+
+    deadline: a `time.monotonic` instant after which OutOfTimeError is raised.
+    last_resort: asked where numbers can't tell.
+    """
+
+    def __init__(self, deadline: float, last_resort: LastResort | None = None) -> None:
+        self.deadline = deadline
+        self.last_resort = last_resort
+
+    def value(self, a: Node, b: Node) -> bool | None:
+        """Whether two scalars without units have one value."""
+        if time.monotonic() > self.deadline:
+            raise OutOfTimeError
+        verdict = same_value(a, b)
+        return self.last_resort(a, b) if verdict is None and self.last_resort else verdict
+
+    def scalar(self, gold: Node, answer: Node) -> bool | None:
+        return same_scalar(gold, answer, self.value)
+
+    def same(self, gold: Node, answer: Node) -> bool | None:
+        """Whether an answer is the gold."""
+        gold, answer = settle(gold), settle(answer)
+        if gold == answer:
+            return not self.contradicts(answer)
+        if self.contradicts(answer):
+            return False
+        return self._same_kind(gold, answer)
+
+    def _same_kind(self, gold: Node, answer: Node) -> bool | None:
+        g, a = gold.kind, answer.kind
+        if "list" in (g, a) or g == a == "set":
+            return self._same_collection(gold, answer)
+        if g == a == "rel":
+            return self._same_relation(gold, answer)
+        if "rel" in (g, a):
+            return self._relation_and_value(gold, answer)
+        if REALS in (gold, answer):
+            left, right = _region(gold), _region(answer)
+            return self._same_kind(left, right) if left and right else False
+        if g == a == "seq":
+            same_brackets = gold.args[:2] == answer.args[:2]
+            return (
+                all_of([self.same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)])
+                if (same_brackets and len(gold.args) == len(answer.args))
+                else False
+            )
+        if "union" in (g, a):
+            return self._in_any_order(_parts(gold), _parts(answer))
+        if g == a == "matrix":
+            return self._same_matrix(gold, answer)
+        if g == a == "ratio":
+            return self._same_ratio(gold, answer)
+        if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
+            return self.value(*(Node("div", n.args) for n in (gold, answer)))
+        if (
+            g == a == "fn"
+            and gold.args[0] == answer.args[0]
+            and len(gold.args) == len(answer.args)
+            and not _has_value(gold)
+        ):
+            return all_of([self.same(x, y) for x, y in zip(gold.args[1:], answer.args[1:], strict=True)])
+        if g in SCALARS and a in SCALARS:
+            return self.scalar(gold, answer)
         return False
-    return _same_kind(gold, answer)
 
+    def _same_collection(self, gold: Node, answer: Node) -> bool | None:
+        if gold.kind == "rel" or answer.kind == "rel":
+            gold, answer = (_valued(n) or n if n.kind == "rel" and not _ordered(n) else n for n in (gold, answer))
+        for pair, assigned in ((gold, answer), (answer, gold)):
+            if _is_assignment_of(pair, assigned):
+                return self._same_kind(pair, Node("seq", ("(", ")", *(item.args[-1] for item in assigned.args))))
+        if gold.kind == "list" and all(item.kind == "rel" and _ordered(item) for item in gold.args):
+            as_union = _region(gold)
+            other = _region(answer)
+            if as_union is not None and other is not None:
+                return self._in_any_order(_parts(as_union), _parts(other))
+        if gold.kind == "union" or answer.kind == "union":
+            left, right = _region(gold), _region(answer)
+            return None if left is None or right is None else self._in_any_order(_parts(left), _parts(right))
+        if not {gold.kind, answer.kind} <= {"list", "set"}:
+            return False
+        return self._in_any_order(_items(gold), _items(answer))
 
-def _same_kind(gold: Node, answer: Node) -> bool | None:
-    g, a = gold.kind, answer.kind
-    if "list" in (g, a) or g == a == "set":
-        return _same_collection(gold, answer)
-    if g == a == "rel":
-        return _same_relation(gold, answer)
-    if "rel" in (g, a):
-        return _relation_and_value(gold, answer)
-    if g == a == "seq":
-        same_brackets = gold.args[:2] == answer.args[:2]
-        return all_of([same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)]) if (
-            same_brackets and len(gold.args) == len(answer.args)
-        ) else False
-    if "union" in (g, a):
-        return _in_any_order(_parts(gold), _parts(answer))
-    if g == a == "matrix":
-        return _same_matrix(gold, answer)
-    if g == a == "ratio":
-        return _same_ratio(gold, answer)
-    if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
-        return same_value(*(Node("div", n.args) for n in (gold, answer)))
-    if g == a == "fn" and gold.args[0] == answer.args[0] and len(gold.args) == len(answer.args) and not _has_value(gold):
-        return all_of([same(x, y) for x, y in zip(gold.args[1:], answer.args[1:], strict=True)])
-    if g in SCALARS and a in SCALARS:
-        return same_scalar(gold, answer)
-    return False
+    def _in_any_order(self, gold: Sequence[Node], answer: Sequence[Node]) -> bool | None:
+        """Every gold item is in the answer and every answer item in the gold (as sets: repeats don't count)."""
+        if not gold or not answer:
+            return not gold and not answer
+        if max(len(gold), len(answer)) > MAX_ITEMS:
+            return False
+        undecided = False
+        for these, those in ((gold, answer), (answer, gold)):
+            for x in these:
+                verdicts = [True] if x in those else [self.same(x, y) for y in those]
+                if True not in verdicts:
+                    if None not in verdicts:
+                        return False
+                    undecided = True
+        return None if undecided else True
+
+    def contradicts(self, node: Node) -> bool:
+        """`5 = 6`: numbers that are said to be equal and aren't."""
+        if node.kind != "rel" or set(node.args[0]) - {"=", "~", "!="} or node.args[0][0] != "=":
+            return False
+        sides = node.args[1:]
+        if any(symbols(side) or side.kind not in SCALARS for side in sides[:2]):
+            return False
+        return self.scalar(sides[0], sides[1]) is False
+
+    def _relation_and_value(self, gold: Node, answer: Node) -> bool | None:
+        relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
+        if _ordered(relation):
+            region, another = _region(relation), _region(other)
+            return self._in_any_order(_parts(region), _parts(another)) if region and another else False
+        valued = _valued(relation)
+        if valued is None:
+            return False
+        return self.same(valued, other) if relation is gold else self.same(other, valued)
+
+    def _same_relation(self, gold: Node, answer: Node) -> bool | None:
+        if gold.args[0][0] == "in" or answer.args[0][0] == "in" or _ordered(gold) != _ordered(answer):
+            said, heard = _valued(gold), _valued(answer)
+            return self._same_kind(said or gold, heard or answer) if said or heard else False
+        if _ordered(gold) and _ordered(answer):
+            regions = _region(gold), _region(answer)
+            if regions[0] is not None and regions[1] is not None:
+                same_unknown = symbols(gold) == symbols(answer)
+                return self._in_any_order(_parts(regions[0]), _parts(regions[1])) if same_unknown else False
+            return self._proportional(gold, answer, positive=True) if gold.args[0] == answer.args[0] else False
+        if "!=" in (gold.args[0][0], answer.args[0][0]):
+            return self._proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
+        left, right = _valued(gold), _valued(answer)
+        if left is not None and right is not None and _same_name(gold, answer) and self.same(left, right):
+            return True
+        return self._proportional(gold, answer)
+
+    def _proportional(self, gold: Node, answer: Node, positive: bool = False) -> bool | None:
+        """Whether left - right of one relation is a constant multiple of the other's."""
+        if len(gold.args) != 3 or len(answer.args) != 3:
+            return False
+        if any(side.kind not in SCALARS for side in (*gold.args[1:], *answer.args[1:])):
+            return False
+        g, a = (Node("sub", n.args[1:]) for n in (gold, answer))
+        if not symbols(g) or symbols(g) != symbols(a):
+            return False
+        factor = _quotient(g, a)
+        if factor is None:
+            return None
+        if positive and factor.args[0] < 0:
+            return False
+        return bool(factor.args[0]) and self.value(g, Node("mul", (factor, a)))
+
+    def _same_matrix(self, gold: Node, answer: Node) -> bool | None:
+        if [len(row) for row in gold.args] != [len(row) for row in answer.args]:
+            return False
+        pairs = [(x, y) for r, s in zip(gold.args, answer.args, strict=True) for x, y in zip(r, s, strict=True)]
+        return all_of([self.same(x, y) for x, y in pairs])
+
+    def _same_ratio(self, gold: Node, answer: Node) -> bool | None:
+        """1 : 2 is 2 : 4."""
+        if len(gold.args) != len(answer.args) or has(gold, "list") or has(answer, "list"):
+            return False
+        crossed = [
+            self.value(Node("mul", (gold.args[0], y)), Node("mul", (answer.args[0], x)))
+            for x, y in zip(gold.args[1:], answer.args[1:], strict=True)
+        ]
+        return all_of(crossed)
 
 
 def _has_value(node: Node) -> bool:
@@ -87,6 +227,8 @@ def settle(node: Node) -> Node:
         return Node("list", tuple(items))
     if node.kind == "rel":
         return _directed(node)
+    if node.kind == "union" and all(part.kind == "set" for part in node.args):
+        return Node("set", tuple(item for part in node.args for item in part.args))
     return node
 
 
@@ -101,46 +243,13 @@ def _directed(node: Node) -> Node:
 # --- collections
 
 
-def _same_collection(gold: Node, answer: Node) -> bool | None:
-    if _is_assignment_of(gold, answer):
-        return _same_kind(gold, Node("seq", ("(", ")", *(item.args[-1] for item in answer.args))))
-    if gold.kind == "list" and all(item.kind == "rel" and _ordered(item) for item in gold.args):
-        as_union = _region(gold)
-        other = _region(answer)
-        if as_union is not None and other is not None:
-            return _in_any_order(_parts(as_union), _parts(other))
-    if gold.kind == "union" or answer.kind == "union":
-        left, right = _region(gold), _region(answer)
-        return None if left is None or right is None else _in_any_order(_parts(left), _parts(right))
-    if not {gold.kind, answer.kind} <= {"list", "set"}:
-        return False
-    return _in_any_order(_items(gold), _items(answer))
-
-
 def _items(node: Node) -> tuple[Node, ...]:
     """`n = 2, 3, 4` are three values of n."""
     first = node.args[0] if node.args else None
-    if node.kind == "list" and first is not None and first.kind == "rel" and first.args[0] == ("=",):
-        if not any(item.kind == "rel" for item in node.args[1:]) and _is_name(first.args[1]):
-            return (first.args[2], *node.args[1:])
-    return node.args
-
-
-def _in_any_order(gold: Sequence[Node], answer: Sequence[Node]) -> bool | None:
-    """Every gold item is in the answer and every answer item in the gold (as sets: repeats don't count)."""
-    if not gold or not answer:
-        return not gold and not answer
-    if max(len(gold), len(answer)) > MAX_ITEMS:
-        return False
-    undecided = False
-    for these, those in ((gold, answer), (answer, gold)):
-        for x in these:
-            verdicts = [True] if x in those else [same(x, y) for y in those]
-            if True not in verdicts:
-                if None not in verdicts:
-                    return False
-                undecided = True
-    return None if undecided else True
+    if node.kind != "list" or first is None or first.kind != "rel" or first.args[0] != ("=",):
+        return node.args
+    alone = not any(item.kind == "rel" for item in node.args[1:])
+    return (first.args[2], *node.args[1:]) if alone and _is_name(first.args[1]) else node.args
 
 
 def _is_assignment_of(gold: Node, answer: Node) -> bool:
@@ -185,49 +294,18 @@ def _valued(node: Node) -> Node | None:
     return None
 
 
-def contradicts(node: Node) -> bool:
-    """`5 = 6`: numbers that are said to be equal and aren't."""
-    if node.kind != "rel" or set(node.args[0]) - {"=", "~", "!="} or node.args[0][0] != "=":
-        return False
-    sides = node.args[1:]
-    if any(symbols(side) or side.kind not in SCALARS for side in sides[:2]):
-        return False
-    return same_scalar(sides[0], sides[1]) is False
-
-
-def _relation_and_value(gold: Node, answer: Node) -> bool | None:
-    relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
-    if _ordered(relation):
-        region, another = _region(relation), _region(other)
-        return _in_any_order(_parts(region), _parts(another)) if region and another else False
-    valued = _valued(relation)
-    if valued is None:
-        return False
-    return same(valued, other) if relation is gold else same(other, valued)
-
-
 def _ordered(node: Node) -> bool:
     return node.kind == "rel" and bool(node.args[0]) and all(o in _ORDERS for o in node.args[0])
 
 
-def _same_relation(gold: Node, answer: Node) -> bool | None:
-    if gold.args[0][0] == "in" or answer.args[0][0] == "in" or _ordered(gold) != _ordered(answer):
-        left, right = (_valued(n) or n for n in (gold, answer))
-        if left == gold and right == answer:
-            return False
-        return _same_kind(left, right)
-    if _ordered(gold) and _ordered(answer):
-        regions = _region(gold), _region(answer)
-        if regions[0] is not None and regions[1] is not None:
-            same_unknown = symbols(gold) == symbols(answer)
-            return _in_any_order(_parts(regions[0]), _parts(regions[1])) if same_unknown else False
-        return _proportional(gold, answer, positive=True) if gold.args[0] == answer.args[0] else False
-    if "!=" in (gold.args[0][0], answer.args[0][0]):
-        return _proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
-    left, right = _valued(gold), _valued(answer)
-    if left is not None and right is not None and _head(gold) == _head(answer) and same(left, right):
-        return True
-    return _proportional(gold, answer)
+def _same_name(gold: Node, answer: Node) -> bool:
+    """Whether two equations name the same thing; `y = ...` and `f(x) = ...` do."""
+    heads = {_head(gold), _head(answer)}
+    return len(heads) == 1 or ("y" in heads and any(_is_application(n.args[1]) for n in (gold, answer)))
+
+
+def _is_application(node: Node) -> bool:
+    return node.kind == "mul" and len(node.args) == 2 and all(arg.kind == "sym" for arg in node.args)
 
 
 def _head(node: Node) -> str | None:
@@ -238,32 +316,12 @@ def _head(node: Node) -> str | None:
     return str(side.args[0]) if side.kind == "sym" else None
 
 
-def _proportional(gold: Node, answer: Node, positive: bool = False) -> bool | None:
-    """Whether left - right of one relation is a constant multiple of the other's."""
-    if len(gold.args) != 3 or len(answer.args) != 3:
-        return False
-    if any(side.kind not in SCALARS for side in (*gold.args[1:], *answer.args[1:])):
-        return False
-    g, a = (Node("sub", n.args[1:]) for n in (gold, answer))
-    if not symbols(g) or symbols(g) != symbols(a):
-        return False
-    factor = _quotient(g, a)
-    if factor is None:
-        return None
-    if positive and factor.args[0] < 0:
-        return False
-    return bool(factor.args[0]) and same_value(g, Node("mul", (factor, a)))
-
-
 def _quotient(g: Node, a: Node) -> Node | None:
     """g / a at one point, as an exact number."""
-    from posttrain.grading.algebra import points
-    from posttrain.grading.evaluate import NoValue, rational
-
     env = next(points(symbols(g), whole=False))
     try:
         x, y = rational(g, env), rational(a, env)
-    except NoValue:
+    except NoValueError:
         return None
     if x is None or y is None or not y:
         return number(1) if x is None or y is None else None
@@ -277,6 +335,8 @@ def _region(node: Node) -> Node | None:
     """An interval or union for inequalities in one unknown; other structures as they are; None if it isn't one."""
     if node.kind in ("seq", "union", "set"):
         return node
+    if node == REALS:
+        return Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
     if node.kind == "list":
         parts = [_region(item) for item in node.args]
         if any(p is None for p in parts):
@@ -305,21 +365,3 @@ def _parts(node: Node) -> tuple[Node, ...]:
 
 
 # --- matrices and ratios
-
-
-def _same_matrix(gold: Node, answer: Node) -> bool | None:
-    if [len(row) for row in gold.args] != [len(row) for row in answer.args]:
-        return False
-    pairs = [(x, y) for r, s in zip(gold.args, answer.args, strict=True) for x, y in zip(r, s, strict=True)]
-    return all_of([same(x, y) for x, y in pairs])
-
-
-def _same_ratio(gold: Node, answer: Node) -> bool | None:
-    """1 : 2 is 2 : 4."""
-    if len(gold.args) != len(answer.args) or has(gold, "list") or has(answer, "list"):
-        return False
-    crossed = [
-        same_value(Node("mul", (gold.args[0], y)), Node("mul", (answer.args[0], x)))
-        for x, y in zip(gold.args[1:], answer.args[1:], strict=True)
-    ]
-    return all_of(crossed)

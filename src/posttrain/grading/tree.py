@@ -2,9 +2,10 @@
 
 Kinds and their arguments:
 
-scalars      num(Fraction) · dec(Fraction, decimal places) · sym(name) · const("pi" | "e" | "i" | "inf") · add(*) · mul(*) ·
-             div(a, b) · neg(a) · pow(a, b) · pm(a, b) and mp(a, b) for ± and ∓ · fact(a) · abs(a) · fn(name, *args) ·
-             percent(a) · unit(a, word) · based(digits, base) · big(operator, variable, low, high, body)
+scalars      num(Fraction) · dec(Fraction, decimal places) · sym(name) · const("pi" | "e" | "i" | "inf") · add(*) ·
+             mul(*) · sub(a, b) · div(a, b) · neg(a) · pow(a, b) · pm(a, b), mp(a, b) for ± and ∓ · fact(a) ·
+             abs(a) · fn(name, *args) · percent(a) · unit(a, word) · based(digits, base) ·
+             big(operator, variable, low, high, body)
 structures   list(*) bare, unordered · set(*) · seq(open, close, *) tuples and intervals · union(*) · matrix(rows) ·
              rel(operators, *sides) a chain · ratio(*) · text(words)
 """
@@ -70,15 +71,13 @@ def has(node: Node, *kinds: str) -> bool:
 
 def replace(node: Node, kinds: dict[str, str]) -> Node:
     """The same tree with some kinds renamed."""
-    args = tuple(
-        replace(a, kinds)
-        if isinstance(a, Node)
-        else tuple(replace(c, kinds) for c in a)
-        if type(a) is tuple
-        else a
-        for a in node.args
-    )
-    return Node(kinds.get(node.kind, node.kind), args)
+
+    def inside(arg: Any) -> Any:
+        if isinstance(arg, Node):
+            return replace(arg, kinds)
+        return tuple(map(inside, arg)) if type(arg) is tuple else arg
+
+    return Node(kinds.get(node.kind, node.kind), tuple(map(inside, node.args)))
 
 
 def signs(node: Node) -> tuple[Node, ...]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh asin acos atan log ln lg exp sqrt gcd lcm max min"
-    " floor ceil abs det arg Gamma Re Im deg dim ker inf sup lim".split()  # noqa: SIM905
-)
+    {
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "sinh", "cosh", "tanh",
+    "asin", "acos", "atan", "log", "ln", "lg", "exp", "sqrt", "gcd", "lcm", "max", "min", "floor", "ceil", "abs",
+    "det", "arg", "Gamma", "Re", "Im", "deg", "dim", "ker", "inf", "sup", "lim",
+    }
+)  # fmt: skip
 ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 # Functions that take what follows without parentheses.
 OPEN_FUNCTIONS = FUNCTIONS - {"max", "min", "gcd", "lcm", "inf", "sup", "lim"}
 
 CONSTANTS = {"pi": "pi", "infty": "inf", "infinity": "inf", "inf": "inf", "oo": "inf"}
 GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau"
-    " upsilon phi varphi chi psi omega Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph".split()  # noqa: SIM905
-)
+    {
+    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
+    "lambda", "mu", "nu", "xi", "rho", "varrho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega",
+    "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar", "aleph",
+    }
+)  # fmt: skip
 FRACTIONS = frozenset({"frac", "dfrac", "tfrac", "cfrac"})
 BINOMIALS = frozenset({"binom", "dbinom", "tbinom"})
 TIMES = frozenset({"cdot", "times", "ast"})

@@ -16,6 +16,7 @@ from posttrain.pipeline.side_by_side import run_side_by_side
 from posttrain.pipeline.wishes import Wishes
 from posttrain.store import Artifact, Manifest
 from posttrain.store.lock import locked
+from posttrain.tracking import require
 
 Say = Callable[[str], None]
 
@@ -27,6 +28,7 @@ class RunResult:
     run: Path
     made: dict[str, Made] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    tracking: tuple[str, ...] = ()
 
 
 def run_graph(
@@ -46,7 +48,8 @@ def run_graph(
     wishes = wishes or Wishes()
     wanted, again = wishes.wanted(graph), wishes.again(graph)
     devices = devices_for(graph.recipe.devices)
-    result = RunResult(run, skipped=[name for name in graph.nodes if name not in wanted])
+    require(graph.recipe.tracking)
+    result = RunResult(run, {}, [name for name in graph.nodes if name not in wanted], graph.recipe.tracking)
     with locked(run) as lock:
         _reuse_ancestors(graph, wanted, result)
         nodes = [graph.nodes[name] for name in wanted]
@@ -84,7 +87,7 @@ def order_of(node: Node, result: RunResult) -> Order:
         name: [opened(s) for s in given] if isinstance(given, tuple) else opened(given)
         for name, given in node.inputs.items()
     }
-    return Order(node.spec, node.config, inputs, result.run / node.name, node.seed, node.name)
+    return Order(node.spec, node.config, inputs, result.run / node.name, node.seed, node.name, result.tracking)
 
 
 def _here(node: Node, result: RunResult, again: Again, device: Device, quiet: bool) -> Made:

@@ -145,8 +145,9 @@ def _attempt(
     manifest = _begin(order, facts, earlier)
     try:
         manifest.write(directory)
-        work = Workspace(directory, seed=order.seed, device=device, quiet=quiet)
-        made = order.spec.function(order.config, **order.inputs, work=work)
+        work = Workspace(directory, seed=order.seed, device=device, quiet=quiet, tracking=order.tracking)
+        with work.metrics:
+            made = order.spec.function(order.config, **order.inputs, work=work)
         assert isinstance(made, order.spec.output), f"{order.spec.name} returned {made!r}, not {order.spec.output}"
         _discard_temporaries(directory)
         manifest.summary = {k: v for k, v in work.summary.items() if not _not_finite(v)}

@@ -20,7 +20,10 @@ Opened = Mapping[str, Artifact | list[Artifact]]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be made, of what, and where. `label` is what people call it (default: the folder's name)."""
+    """What is to be made, of what, and where. `label` is what people call it (default: the folder's name).
+
+    tracking: trackers that are given the metrics too; the result does not depend on them.
+    """
 
     spec: StageSpec
     config: Config
@@ -28,6 +31,7 @@ class Order:
     directory: Path
     seed: int
     label: str = ""
+    tracking: tuple[str, ...] = ()
 
     @property
     def artifact(self) -> Artifact:

@@ -15,8 +15,9 @@ from pydantic import Field, field_validator
 
 from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "smoke", "devices")
+TOP = ("name", "seed", "model", "vars", "matrix", "stages", "smoke", "devices", "tracking")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
@@ -29,7 +30,8 @@ class RecipeFile(Config):
     matrix: lists of values; stages that name a key are made once per value.
     stages: bodies by name.
     smoke: overrides for --smoke.
-    devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
+    devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run. tracking: trackers
+    that are given the metrics beside metrics.jsonl, e.g. [wandb].
     """
 
     name: str
@@ -40,6 +42,7 @@ class RecipeFile(Config):
     stages: dict[str, dict[str, Any]]
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
+    tracking: list[str] = Field(default_factory=list)
 
     @field_validator("name")
     @classmethod
@@ -66,6 +69,14 @@ class RecipeFile(Config):
                 raise ValueError(f"'{key}' has no values")
         return value
 
+    @field_validator("tracking")
+    @classmethod
+    def _known_trackers(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in SINKS:
+                raise ValueError(f"there is no tracker {name!r}.{did_you_mean(name, SINKS)} Known: {', '.join(SINKS)}")
+        return value
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -77,6 +88,7 @@ class Recipe:
     matrix: Mapping[str, list[Any]]
     stages: Mapping[str, dict[str, Any]]
     devices: list[str] | None
+    tracking: tuple[str, ...]
     source: str
 
 
@@ -111,7 +123,7 @@ def parse_recipe(
     file = parse(RecipeFile, changed, where)
     variables = {**({"model": file.model} if file.model is not None else {}), **file.vars}
     _refuse_clashes(where, variables, file)
-    return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, source)
+    return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source)
 
 
 def _override(values: dict[str, Any], keys: list[str], value: Any, where: str, *, merge: bool) -> None:

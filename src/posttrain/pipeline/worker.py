@@ -32,6 +32,7 @@ def job_of(order: Order, device: str, again: Again) -> dict[str, Any]:
         "directory": str(order.directory),
         "seed": order.seed,
         "label": order.label,
+        "tracking": list(order.tracking),
         "device": device,
         "again": again,
     }
@@ -45,7 +46,8 @@ def order_of(job: dict[str, Any]) -> Order:
         for name, given in job["inputs"].items()
     }
     config = parse(spec.config, job["config"], f"stage '{job['stage']}'")
-    return Order(spec, config, inputs, Path(job["directory"]), job["seed"], job["label"])
+    tracking = tuple(job["tracking"])
+    return Order(spec, config, inputs, Path(job["directory"]), job["seed"], job["label"], tracking)
 
 
 def _packed(artifact: Artifact) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from posttrain.evals.table import p_value, parts_in_words, percent, points
 from posttrain.report.contents import Contents
 from posttrain.report.svg import line_chart
-from posttrain.report.words import brief, duration, tone
+from posttrain.report.words import brief, duration, steady, tone
 
 
 def render_html(contents: Contents) -> str:
@@ -23,7 +23,14 @@ def render_html(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        brief=brief, duration=duration, p_value=p_value, parts=parts_in_words, percent=percent, points=points, tone=tone
+        brief=brief,
+        steady=steady,
+        duration=duration,
+        p_value=p_value,
+        parts=parts_in_words,
+        percent=percent,
+        points=points,
+        tone=tone,
     )
     environment.globals["chart"] = line_chart
     css = files("posttrain.report").joinpath("templates/report.css").read_text(encoding="utf-8")

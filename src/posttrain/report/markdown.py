@@ -24,8 +24,9 @@ def write_markdown(contents: Contents, folder: Path) -> None:
         scores_table(contents.models),
         *_accuracy_plots(contents, folder),
         *_comparisons(contents),
-        *_curves(contents, folder),
+        *_learning(contents, folder),
         *_examples(contents),
+        *_curves(contents, folder),
         *_certificate(contents),
         *_lineage(contents),
         *_settings(contents),
@@ -70,11 +71,15 @@ def _comparisons(contents: Contents) -> list[str]:
     return ["## Comparisons", comparisons_table(contents.comparisons), legend, "\n".join(causes)]
 
 
+def _learning(contents: Contents, folder: Path) -> list[str]:
+    if contents.learning is None:
+        return []
+    panel_plot(contents.learning, folder / "learning.png")
+    return ["## Learning curve", "![Validation accuracy over seconds of training](learning.png)"]
+
+
 def _curves(contents: Contents, folder: Path) -> list[str]:
     sections = []
-    if contents.learning is not None:
-        panel_plot(contents.learning, folder / "learning.png")
-        sections += ["## Learning curve", "![Validation accuracy over seconds of training](learning.png)"]
     for stage in contents.curves:
         sections.append(f"## Training: {plain(stage.name)}")
         sections += [f"- {plain(note)}" for note in stage.notes]

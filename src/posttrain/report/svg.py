@@ -8,13 +8,13 @@ from markupsafe import Markup, escape
 
 from posttrain.report.curves import Panel, Series
 
-WIDTH, HEIGHT = 640, 280
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 38
 COLOURS = 6  # the style sheet has stroke colours s0 … s5
 
 
-def line_chart(panel: Panel) -> Markup:
+def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
     """The panel as an ``<svg>``: axes with round numbers, one path per series, points where there are few."""
+    right, bottom = width - RIGHT, height - BOTTOM
     xs = [x for s in panel.series for x in s.xs]
     ys = [y for s in panel.series for y in s.ys]
     x_ticks = nice_ticks(min(xs), max(xs), 6)
@@ -23,17 +23,17 @@ def line_chart(panel: Panel) -> Markup:
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
     def across(x: float) -> float:
-        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (x - x_low) / (x_high - x_low) * (right - LEFT)
 
     def down(y: float) -> float:
-        return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
+        return bottom - (y - y_low) / (y_high - y_low) * (bottom - TOP)
 
     parts = [
-        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, panel.title),
-        *(_y_tick(down(y), tick_label(y, y_ticks, panel.share)) for y in y_ticks),
-        *(_x_tick(across(x), tick_label(x, x_ticks)) for x in x_ticks if x_low <= x <= x_high),
+        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, height, panel.title),
+        *(_y_tick(down(y), right, tick_label(y, y_ticks, panel.share)) for y in y_ticks),
+        *(_x_tick(across(x), bottom, tick_label(x, x_ticks)) for x in x_ticks if x_low <= x <= x_high),
         Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            (LEFT + WIDTH - RIGHT) // 2, HEIGHT - 4, panel.x_label
+            (LEFT + right) // 2, height - 4, panel.x_label
         ),
     ]
     for i, series in enumerate(panel.series):
@@ -41,17 +41,15 @@ def line_chart(panel: Panel) -> Markup:
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def _y_tick(y: float, label: str) -> Markup:
+def _y_tick(y: float, right: int, label: str) -> Markup:
     return Markup(
         '<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>'
         '<text class="axis" x="{3}" y="{4:.1f}" text-anchor="end">{5}</text>'
-    ).format(LEFT, WIDTH - RIGHT, y, LEFT - 8, y + 4, label)
+    ).format(LEFT, right, y, LEFT - 8, y + 4, label)
 
 
-def _x_tick(x: float, label: str) -> Markup:
-    return Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-        x, HEIGHT - BOTTOM + 17, label
-    )
+def _x_tick(x: float, bottom: int, label: str) -> Markup:
+    return Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, bottom + 16, label)
 
 
 def _path(series: Series, index: int, places: list[tuple[float, float]]) -> Markup:

@@ -30,6 +30,11 @@ def tone(verdict: str) -> str:
     return {"better": "good", "worse": "bad"}.get(verdict, "unsure")
 
 
+def steady(text: str) -> str:
+    """The sentence with its "p < …" and "n = …" kept on one line each."""
+    return text.replace(" < ", "\u00a0<\u00a0").replace(" = ", "\u00a0=\u00a0")
+
+
 def duration(seconds: float | None) -> str:
     """75.2 → "1 min 15 s"."""
     if seconds is None:

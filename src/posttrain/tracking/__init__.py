@@ -2,5 +2,6 @@
 
 from posttrain.tracking.metrics import Metrics
 from posttrain.tracking.progress import Progress
+from posttrain.tracking.sinks import SINKS, Sink, open_sinks, require
 
-__all__ = ["Metrics", "Progress"]
+__all__ = ["SINKS", "Metrics", "Progress", "Sink", "open_sinks", "require"]

@@ -14,7 +14,7 @@ from posttrain.store import Manifest, Scores, fingerprint, write_json, write_tab
 from posttrain.tracking import Metrics
 
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(1)> & ``` </pre>"
-TRAINED_ON: dict[str, tuple[str, ...]] = {"base": (), "sft": ("base",), "rl": ("sft",)}
+TRAINED_ON = {"sft": "base", "control": "sft", "rl": "sft"}
 
 
 def shares(problem: int, model: str) -> float:
@@ -29,9 +29,7 @@ def samples_of(model: str, accuracy: float, n: int, response: str | None = None)
     for i in range(n):
         ok = 0.7 * shares(i, "difficulty") + 0.3 * shares(i, model) < accuracy
         cut = not ok and shares(i, f"{model} length") < 0.1
-        text = response or (
-            f"Tom has {i} apples and buys 4 more.\n{i} + 4 = {i + 4}.\n#### {i + 4 if ok else i + 5}"
-        )
+        text = response or (f"Tom has {i} apples and buys 4 more.\n{i} + 4 = {i + 4}.\n#### {i + 4 if ok else i + 5}")
         found.append(
             Sample(
                 problem_id=f"synthetic/test/{i}",
@@ -88,7 +86,7 @@ def _train(run: Path, model: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     metrics = Metrics(folder / "metrics.jsonl")
     rl = model == "rl"
-    for step in range(0, 201):
+    for step in range(201):
         wobble = 0.1 * math.sin(step * 1.7)
         common = {"seconds": step * 0.4, "grad_norm": 0.8 + wobble, "entropy": 1.4 * math.exp(-step / 90) + 0.2}
         if rl:
@@ -107,7 +105,9 @@ def _train(run: Path, model: str) -> None:
                 "contamination": {"ok": False, "items": 3},
             },
         )
-    inputs = {"problems": _given(run, "data")} | {"model": _given(run, m) for m in TRAINED_ON[model]}
+    inputs: dict[str, Any] = {"problems": _given(run, "data")}
+    if model in TRAINED_ON:
+        inputs["model"] = _given(run, TRAINED_ON[model])
     notes = ["Every group of step 12 had the same reward: such groups teach nothing."] if rl else []
     stage = "rl" if rl else "sft"
     _stage(run, model, stage, "checkpoint", inputs, {"steps": 200, "loss_last": 0.4213, "notes": notes}, 80.4)
@@ -138,5 +138,3 @@ def _stage(
         digest=fingerprint({"name": name}),
         summary=summary,
     ).write(folder)
-
-

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from posttrain.data.synthetic.levels import LEVELS
+from posttrain.data.synthetic.levels import LEVELS, Level
 from posttrain.data.synthetic.split import Split, split_of, templates_of
 from posttrain.data.synthetic.story import Story, tell
 from posttrain.errors import DataError
@@ -82,12 +82,13 @@ def texts(
 
 
 def _facts(rng: random.Random, levels: Sequence[int]) -> str:
-    return " ".join(_fact(rng, LEVELS[rng.choice(levels)].below) for _ in range(rng.randint(2, 6)))
+    return " ".join(_fact(rng, LEVELS[rng.choice(levels)]) for _ in range(rng.randint(2, 6)))
 
 
-def _fact(rng: random.Random, below: int) -> str:
-    """``"7 + 5 = 12."`` with every number smaller than `below`."""
-    operator = rng.choice("++--*/")
+def _fact(rng: random.Random, level: Level) -> str:
+    """``"7 + 5 = 12."`` with the level's operators and every number smaller than its `below`."""
+    below = level.below
+    operator = rng.choice("+-" if level.operations <= {"gain", "loss"} else "++--*/")
     if operator in "+-":
         a = rng.randint(1, below - 2)
         b = rng.randint(1, below - 1 - a)

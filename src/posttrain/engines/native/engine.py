@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from posttrain.engines.base import Prompt, Sampling
+from posttrain.engines.hf import load_into
 from posttrain.engines.native import runner
 from posttrain.engines.native.cache import Cache
-from posttrain.engines.native.scheduler import Batch, Counters, check_prompt
+from posttrain.engines.native.scheduler import Batch, Counters
 from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights, read_shape, read_weights, rotation_table
 from posttrain.errors import EngineError
@@ -118,7 +119,7 @@ class NativeEngine:
         pending: list[Sequence[int]] = []
         longest = 0
         for number, sequence in enumerate(sequences):
-            check_prompt(Prompt(f"sequence {number}", tuple(sequence)), self.shape.vocab, self.context + 1)
+            Prompt(f"sequence {number}", tuple(sequence)).check(self.shape.vocab, self.context + 1)
             if pending and max(longest, len(sequence)) * (len(pending) + 1) > SCORE_TOKENS:
                 weights = weights or self._weights()
                 yield from self._score(pending, weights)
@@ -150,13 +151,7 @@ class NativeEngine:
 
     def load_weights(self, source: Checkpoint | nn.Module, version: int) -> None:
         """Serve `source` from now on: the module itself (already in place), another module, or a checkpoint's files."""
-        if isinstance(source, Checkpoint):
-            from transformers import AutoModelForCausalLM
-
-            source = AutoModelForCausalLM.from_pretrained(str(source.model_dir), revision=source.revision)
-        assert isinstance(source, nn.Module)
-        if source is not self.model:
-            self.model.load_state_dict(source.state_dict())
+        load_into(self.model, source)
         self.version = version
 
     def close(self) -> None:

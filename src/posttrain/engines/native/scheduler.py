@@ -160,7 +160,7 @@ class Batch:
             if prompt is None:
                 self.exhausted = True
                 break
-            check_prompt(prompt, self.weights.shape.vocab, self.context)
+            prompt.check(self.weights.shape.vocab, self.context)
             taken.append(prompt)
             longest = max(longest, len(prompt.token_ids))
             if longest * (len(taken) + 1) > PREFILL_TOKENS:
@@ -261,24 +261,3 @@ class Batch:
                 self.rows[hole] = self.rows[mover]
         del self.rows[left:]
         self.active = left
-
-
-def check_prompt(prompt: Prompt, vocab: int, context: int) -> None:
-    """EngineError for a prompt that can't be run."""
-    ids = prompt.token_ids
-    if not ids:
-        raise EngineError(
-            f"prompt {prompt.key!r} is empty, and a model needs at least one token to continue. "
-            "Begin it with the tokenizer's bos token or use a template with words in it."
-        )
-    if len(ids) >= context:
-        raise EngineError(
-            f"prompt {prompt.key!r} has {len(ids)} tokens, and the context of {context} leaves no room for an answer. "
-            "Shorten the prompt, use fewer shots, or raise max_context if the model allows it."
-        )
-    if min(ids) < 0 or max(ids) >= vocab:
-        bad = min(ids) if min(ids) < 0 else max(ids)
-        raise EngineError(
-            f"prompt {prompt.key!r} has token id {bad}, outside the model's vocabulary of {vocab}. "
-            "Encode it with the tokenizer that belongs to this model."
-        )

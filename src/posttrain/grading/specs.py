@@ -1,0 +1,76 @@
+"""The grading specs: how one kind of answer is found and compared. A new kind is one row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from posttrain.errors import GradingError, did_you_mean
+from posttrain.grading import choice, formats, mathematics, numeric
+from posttrain.grading.extract import Found, find_numeric, find_strict_gsm8k
+from posttrain.grading.find_math import find_math
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One kind of grading.
+
+    find: (answer text, truncated) -> the extraction, None where the response names no answer.
+    gold: the answer inside a gold, which may be a whole solution.
+    same: (gold, extracted) -> equal; None = undecided.
+    explicit: the places of an answer that count as keeping the format.
+    whole: a further demand on the form of the whole response; without it no answer is read.
+    symbolic: whether undecided comparisons go to the worker pool.
+    """
+
+    name: str
+    find: Callable[[str, bool], Found | None]
+    gold: Callable[[str], str]
+    same: Callable[[str, str], bool | None]
+    explicit: frozenset[str]
+    whole: Callable[[str], bool] | None = None
+    symbolic: bool = False
+
+
+def _numeric_gold(gold: str) -> str:
+    found = find_numeric(gold)
+    return found.text if found else gold
+
+
+def _whole_text(answer: str, truncated: bool) -> Found | None:
+    answer = answer.strip()
+    return Found(answer, "text") if answer and not truncated else None
+
+
+def _find_flexible(answer: str, truncated: bool) -> Found | None:
+    return find_numeric(answer, truncated=truncated)
+
+
+_MARKED = frozenset({"tag", "boxed"})
+_ROWS = (
+    Spec("gsm8k", _find_flexible, _numeric_gold, numeric.same, _MARKED | {"hashes", "phrase"}),
+    Spec("gsm8k_strict", find_strict_gsm8k, _numeric_gold, numeric.same, frozenset({"hashes"})),
+    Spec("math", find_math, mathematics.gold_text, mathematics.same, _MARKED, symbolic=True),
+    Spec(
+        "r1_zero",
+        find_math,
+        mathematics.gold_text,
+        mathematics.same,
+        frozenset({"tag"}),
+        whole=formats.r1_zero_format,
+        symbolic=True,
+    ),
+    Spec("choice", choice.find_choice, choice.gold_letter, choice.same, _MARKED | {"phrase", "alone"}),
+    Spec("exact", _whole_text, str.strip, str.__eq__, frozenset({"text"})),
+)
+SPECS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
+
+
+def get_spec(name: str) -> Spec:
+    """The spec of a name. GradingError for an unknown one."""
+    spec = SPECS.get(name)
+    if spec is None:
+        raise GradingError(
+            f"unknown grading spec {name!r}.{did_you_mean(name, SPECS)} Known: {', '.join(sorted(SPECS))}."
+        )
+    return spec

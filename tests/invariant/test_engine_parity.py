@@ -1,0 +1,121 @@
+"""The engine's log-probabilities are the trainer's: whatever the architecture, lengths, batch and cache size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.unit.engines.tiny import ARCHITECTURES, VOCAB, module_logprobs, prompts, tiny
+
+from posttrain.engines.base import Prompt, Sampling
+from posttrain.engines.native import NativeEngine
+
+
+def worst_difference(model: torch.nn.Module, engine: NativeEngine, sampling: Sampling, asked: list[Prompt]) -> float:
+    worst = 0.0
+    completions = list(engine.generate(asked, sampling))
+    scores = engine.score([c.prompt_ids + c.token_ids for c in completions])
+    for completion, scored in zip(completions, scores, strict=True):
+        exact = module_logprobs(model, completion.prompt_ids + completion.token_ids)
+        sampled = exact[len(completion.prompt_ids) - 1 :]
+        worst = max(worst, (exact - torch.tensor(scored)).abs().max().item())
+        worst = max(worst, (sampled - torch.tensor(completion.logprobs)).abs().max().item())
+    return worst
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("rows", [3, 16])
+def test_logprobs_are_those_of_the_modules_forward(kind: str, rows: int) -> None:
+    model = tiny(kind)
+    engine = NativeEngine(model, pad_id=0, max_batch=rows)
+    sampling = Sampling(n=2, max_tokens=70, stop_token_ids=(5, 9))
+    assert worst_difference(model, engine, sampling, prompts(20)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+        ("llama", {"num_key_value_heads": 4}),
+        ("llama", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
+        ("qwen2", {"tie_word_embeddings": False, "hidden_act": "gelu"}),
+        ("qwen3", {"head_dim": 16, "attention_bias": True}),
+    ],
+)
+def test_options_of_the_architectures_are_honoured(kind: str, options: dict[str, object]) -> None:
+    model = tiny(kind, **options)
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    assert worst_difference(model, engine, Sampling(max_tokens=20), prompts(6)) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_greedy_text_is_that_of_transformers_generate(kind: str) -> None:
+    model = tiny(kind)
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    asked = prompts(12)
+    found = {c.key: c for c in engine.generate(asked, Sampling(temperature=0, max_tokens=30))}
+    for prompt in asked:
+        ids = torch.tensor([prompt.token_ids])
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=30, pad_token_id=0
+        )
+        assert found[prompt.key].token_ids == tuple(expected[0, ids.shape[1] :].tolist())
+        exact = module_logprobs(model, tuple(expected[0].tolist()))[ids.shape[1] - 1 :]
+        torch.testing.assert_close(torch.tensor(found[prompt.key].logprobs), exact, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_bfloat16_stays_near_the_module_in_bfloat16(kind: str) -> None:
+    model = tiny(kind, initializer_range=0.05).to(torch.bfloat16)
+    engine = NativeEngine(model, pad_id=0, max_batch=8)
+    differences = []
+    for completion in engine.generate(prompts(12), Sampling(max_tokens=40)):
+        exact = module_logprobs(model, completion.prompt_ids + completion.token_ids)
+        differences.append(exact[len(completion.prompt_ids) - 1 :] - torch.tensor(completion.logprobs))
+    assert torch.cat(differences).abs().mean() < 0.01
+
+
+def test_the_engine_can_compute_in_another_precision_than_the_module() -> None:
+    model = tiny("qwen2", initializer_range=0.05)
+    engine = NativeEngine(model, pad_id=0, dtype=torch.bfloat16)
+    ids = tuple(range(1, 60))
+    (scored,) = engine.score([ids])
+    difference = (module_logprobs(model, ids) - torch.tensor(scored)).abs()
+    assert 0 < difference.mean() < 0.02
+
+
+def test_a_weight_changed_in_place_is_seen_by_the_next_call() -> None:
+    model = tiny("qwen2")
+    engine = NativeEngine(model, pad_id=0, max_batch=8)
+    ids = tuple(range(1, 40))
+    before = list(engine.score([ids]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+    after = list(engine.score([ids]))
+    assert before != after
+    torch.testing.assert_close(torch.tensor(after[0]), module_logprobs(model, ids), atol=1e-4, rtol=0)
+    assert worst_difference(model, engine, Sampling(max_tokens=10), prompts(4)) < 1e-4
+
+
+def test_training_can_go_on_between_two_completions() -> None:
+    """An abandoned or paused generator leaves no inference mode behind."""
+    model = tiny("llama")
+    engine = NativeEngine(model, pad_id=0, max_batch=2)
+    stream = engine.generate(prompts(6), Sampling(max_tokens=4))
+    next(stream)
+    loss = model(torch.tensor([[1, 2, 3]])).logits.sum()
+    loss.backward()
+    stream.close()
+    assert len(list(engine.generate(prompts(6), Sampling(max_tokens=4)))) == 6
+
+
+def test_scoring_matches_however_sequences_are_batched() -> None:
+    model = tiny("qwen3")
+    engine = NativeEngine(model, pad_id=VOCAB - 1)
+    sequences = [p.token_ids for p in prompts(30, shortest=1, longest=100)]
+    together = list(engine.score(sequences))
+    for sequence, scored in zip(sequences, together, strict=True):
+        assert len(scored) == len(sequence) - 1
+        (alone,) = engine.score([sequence])
+        torch.testing.assert_close(torch.tensor(scored), torch.tensor(alone), atol=1e-4, rtol=0)

@@ -22,7 +22,6 @@ VERBS: dict[str, str] = {
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "fetch": "Mirror a model or a data set for machines without a network.",
-    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
 }
 
 

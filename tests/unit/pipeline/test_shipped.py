@@ -26,3 +26,19 @@ def test_a_recipe_that_ships_can_be_planned(name: str, smoke: bool, tmp_path: Pa
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_that_ships_says_what_to_expect(name: str) -> None:
     assert head_comment(RECIPES[name])
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_the_example_of_the_documentation_can_be_planned(smoke: bool, tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    graph = build_graph(load_recipe(tmp_path / "recipe.yaml", smoke=smoke))
+    assert list(graph.nodes) == [
+        "problems",
+        "traces--gpt-4o-mini",
+        "traces--deepseek-chat",
+        "student--gpt-4o-mini",
+        "student--deepseek-chat",
+        "scores",
+        "report",
+    ]

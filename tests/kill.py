@@ -55,7 +55,7 @@ def survive(
     """Kills `command` `kills` times, each time at a moment drawn from U(0, `horizon`) seconds; returns the moments.
 
     run: the folder the command writes. Whenever it finishes before its moment, `check` is called, `run` is removed and
-    it starts anew, so that all kills land in living processes. After the last kill it runs to its end, and `check` again.
+    it starts anew, so that all kills land in living processes. After the last kill it runs to its end; `check` again.
     clock: a file; the moment is counted from when the command writes it (else from the start of the process, imports
     included).
     """

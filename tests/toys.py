@@ -1,4 +1,4 @@
-"""Small torch-free stages for tests of the store, the pipeline and the command line: ``stage: "tests.toys:numbers"``."""
+"""Small torch-free stages for tests of store, pipeline and command line: ``stage: "tests.toys:numbers"``."""
 
 from __future__ import annotations
 
@@ -126,6 +126,11 @@ def where(config: TeacherConfig, work: Workspace, after: Problems | None = None)
     if config.teacher == "fails":
         raise TrainingError("the loss is NaN. Lower the learning rate.")
     return Problems(work.dir)
+
+
+def crashes(config: TeacherConfig, work: Workspace) -> Problems:
+    """Has a bug."""
+    return Problems(work.dir / str(1 // len(config.teacher[:0])))
 
 
 def no_stage(config: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from posttrain import __version__
-from posttrain.errors import PosttrainError
+from posttrain.errors import PosttrainError, did_you_mean
 from posttrain.registry import STAGES
 
 # verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "fetch": "Mirror a model or a data set for machines without a network.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
 }
 
 
@@ -31,7 +32,7 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*VERBS, *STAGES]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in VERBS:
             command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
             return command
@@ -39,7 +40,8 @@ class LazyGroup(click.Group):
             from posttrain.cli.stage import stage_command
 
             return stage_command(cmd_name)
-        return None
+        known = [*VERBS, *STAGES]
+        raise click.UsageError(f"there is no verb {cmd_name!r}.{did_you_mean(cmd_name, known)}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -65,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PosttrainError as error:
         print("\n  ".join([f"posttrain: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "posttrain"
+        print(f"posttrain: {error.format_message()} `{path} --help` shows how.", file=sys.stderr)
         sys.exit(error.exit_code)
     except click.Abort:
         print("posttrain: stopped. Run the same command again to continue.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,13 +10,19 @@ import click
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
-@click.option(
-    "--to", type=click.Path(path_type=Path), default=None, help="The mirror's folder [default: $POSTTRAIN_DATA]."
-)
-@click.option("--revision", default=None, help="A branch, tag or commit of the hub.")
-def fetch(names: tuple[str, ...], to: Path | None, revision: str | None) -> None:
-    """Copy models and data sets (NAMES, e.g. Qwen/Qwen2.5-0.5B or gsm8k) into a local mirror."""
-    from posttrain.hub import fetch as fetch_one
+@click.option("--to", type=click.Path(path_type=Path), help="The mirror's folder [default: $POSTTRAIN_DATA].")
+@click.option("--data", is_flag=True, help="NAMES are data sets, not models.")
+@click.option("--revision", help="A branch, tag or commit of the hub.")
+def fetch(names: tuple[str, ...], to: Path | None, data: bool, revision: str | None) -> None:
+    """Copy models (or with --data data sets) from the hub into a local mirror.
 
-    for name in names:
-        click.echo(f"{name}: {fetch_one(name, to, revision=revision)}")
+    NAMES are owner/name, e.g. Qwen/Qwen2.5-0.5B; a data set's may name a subset: openai/gsm8k:main.
+    """
+    from posttrain.errors import RecipeError
+    from posttrain.hub import fetch as fetch_all
+
+    destination = to or os.environ.get("POSTTRAIN_DATA")
+    if not destination:
+        raise RecipeError("where to? Give --to FOLDER, or set POSTTRAIN_DATA, which is where runs look for a mirror.")
+    for folder in fetch_all(names, destination, kind="dataset" if data else "model", revision=revision):
+        click.echo(str(folder))

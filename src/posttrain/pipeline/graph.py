@@ -133,7 +133,18 @@ class _Resolver:
         return list(itertools.product(*values))
 
     def stages_read_by(self, stage: Declared) -> set[str]:
-        return {name for value in stage.inputs.values() for name in self._stages_in(stage, value)}
+        """Names of the stages in its inputs. RecipeError for one that makes the wrong kind of artifact."""
+        read: set[str] = set()
+        for takes in stage.spec.inputs:
+            names = self._stages_in(stage, stage.inputs.get(takes.name))
+            for name in names:
+                made = self.declared[name].spec.output
+                if not issubclass(made, takes.kinds):
+                    raise RecipeError(
+                        f"{stage.where} needs '{takes.name}', but '{name}' makes {made.kind}.{self._suggest(stage, takes)}"
+                    )
+            read |= names
+        return read
 
     def _stages_in(self, stage: Declared, value: Any) -> set[str]:
         """Stage names in an input's value, over every branch that the stage's own words make."""
@@ -195,20 +206,16 @@ class _Resolver:
             raise RecipeError(
                 f"{stage.where}: '{takes.name}' is {item!r}; it must name a stage or a folder ({describe(takes)})."
             )
-        where = f"{stage.where} needs '{takes.name}'"
         if item in self.declared:
             if is_artifact_folder(item):
                 raise RecipeError(
                     f"{stage.where}: '{item}' is a stage of this recipe and also a folder here. "
                     f"Write ./{item} for the folder, or rename the stage."
                 )
-            made = self.declared[item].spec.output
-            if not issubclass(made, takes.kinds):
-                raise RecipeError(f"{where}, but '{item}' makes {made.kind}.{self._suggest(stage, takes)}")
             return [self.node_name(item, b) for b in self._matching(item, branch)]
         if not Path(item).expanduser().exists() and "/" not in item:
             raise RecipeError(
-                f"{where}, but '{item}' is neither a stage of this recipe nor a folder."
+                f"{stage.where} needs '{takes.name}', but '{item}' is neither a stage of this recipe nor a folder."
                 f"{did_you_mean(item, [n for n in self.declared if n != stage.name]) or self._suggest(stage, takes)}"
             )
         return [open_artifact(item, takes, f"{stage.where}: input '{takes.name}'")]

@@ -15,13 +15,16 @@ from posttrain.registry import STAGES
 # verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
+    "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
+    "chat": "Talk to a checkpoint.",
+    "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
-    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
 }
 
 

@@ -16,13 +16,15 @@ from posttrain.registry import STAGES
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
+    "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
+    "chat": "Talk to a checkpoint.",
+    "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
-    "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
 }
 
 

@@ -195,7 +195,8 @@ class Atoms(Cursor):
     def argument(self) -> Node:
         """What TeX takes as one argument: a group, a command, or a single digit (`\\frac12`)."""
         kind, value, spaced = self.here
-        if kind == "number" and len(value) > 1 and value.isdigit():
+        whole = spaced and self.stream[self.at + 1].kind in ("number", "op", "command")  # \\frac 9 10
+        if kind == "number" and len(value) > 1 and value.isdigit() and not whole:
             self.stream[self.at : self.at + 1] = [Token("number", value[0], spaced), Token("number", value[1:], False)]
         elif kind == "word" and len(value) > 1:
             self.stream[self.at : self.at + 1] = [Token("word", value[0], spaced), Token("word", value[1:], False)]
@@ -270,7 +271,9 @@ class Atoms(Cursor):
         if self.here.value != "}":
             raise ParseError("brace expected")
         self.at += 1
-        return Node("set", tuple(items)) if is_set or len(items) > 1 else items[0]
+        if is_set:
+            return Node("set", tuple(items))
+        return items[0] if len(items) == 1 else Node("list", tuple(items))
 
     def bar(self, closer: str) -> Node:
         self.bars += 1

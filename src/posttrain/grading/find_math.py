@@ -25,6 +25,7 @@ _SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]",
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
 _LAST_LINES = 2_000  # characters at the end where fallbacks look
 
 
@@ -102,9 +103,13 @@ def _fallback(text: str) -> Found | None:
         return Found(spans[-1] + percent, "formula")
     if bold and find_numbers(plain(bold[-1])):
         return Found(bold[-1].strip(), "bold")
-    numbers = find_numbers(plain(tail))
+    tail = plain(tail)
+    numbers = find_numbers(tail)
     if numbers:
-        before, _, after = plain(tail).rpartition(numbers[-1])
+        european = _DECIMAL_COMMA.findall(tail)
+        if european and european[-1].endswith("," + numbers[-1]):
+            numbers.append(european[-1])
+        before, _, after = tail.rpartition(numbers[-1])
         if _HEDGE.search(before):
             return None
         suffix = re.match(r"\s*(?:%|percent|pct)", after, re.IGNORECASE)

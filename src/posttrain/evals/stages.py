@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
 from posttrain.engines.base import Sampling
 from posttrain.errors import RecipeError
-from posttrain.evals.answer import answers
-from posttrain.evals.compare import MAX_UNDECIDED
+from posttrain.evals.answering import answers
+from posttrain.evals.comparison import MAX_UNDECIDED
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.journal import Journal
 from posttrain.evals.metrics import measure

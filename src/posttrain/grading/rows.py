@@ -16,7 +16,7 @@ BATCH = 512  # rows graded together; the symbolic workers take a batch's open qu
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The objects of a JSONL file. DataError for a missing file, a line that is no object, a row without its columns."""
+    """The objects of a JSONL file. DataError for a missing file, a line that is no object, missing columns."""
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}. Give a JSONL file whose rows have gold and response.")
     with path.open("rb") as lines:

@@ -102,19 +102,13 @@ class Comparison:
         for pair, assigned in ((gold, answer), (answer, gold)):
             if _is_assignment_of(pair, assigned):
                 return self._same_kind(pair, Node("seq", ("(", ")", *(item.args[-1] for item in assigned.args))))
-        if gold.kind == "list" and all(item.kind == "rel" and ordered(item) for item in gold.args):
-            as_union = region(gold)
-            other = region(answer)
-            if as_union is not None and other is not None:
-                return self._in_any_order(parts(as_union), parts(other))
-        if gold.kind == "union" or answer.kind == "union":
+        if "union" in (gold.kind, answer.kind) or any(map(_inequalities, (gold, answer))):
             left, right = region(gold), region(answer)
-            return None if left is None or right is None else self._in_any_order(parts(left), parts(right))
+            if left is not None and right is not None:
+                return self._in_any_order(parts(left), parts(right))
         for pair, loose in ((gold, answer), (answer, gold)):
-            if (
-                pair.kind == "seq" and pair.args[:2] == ("(", ")") and loose.kind == "list"
-            ):  # (1, 2) without its brackets
-                return self._same_sequence(pair, Node("seq", ("(", ")", *loose.args)))
+            if pair.kind == "seq" and pair.args[:2] == ("(", ")") and loose.kind == "list":
+                return self._same_sequence(pair, Node("seq", ("(", ")", *loose.args)))  # written without its brackets
         if not {gold.kind, answer.kind} <= {"list", "set"}:
             return False
         return self._in_any_order(_items(gold), _items(answer))
@@ -213,6 +207,10 @@ def all_of(verdicts: Sequence[bool | None]) -> bool | None:
     if False in verdicts:
         return False
     return None if None in verdicts else True
+
+
+def _inequalities(node: Node) -> bool:
+    return node.kind == "list" and all(item.kind == "rel" and ordered(item) for item in node.args)
 
 
 def _items(node: Node) -> tuple[Node, ...]:

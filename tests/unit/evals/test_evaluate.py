@@ -128,7 +128,7 @@ def test_an_undecided_grader_turns_the_certificate_red(
     run_eval({"base": right})
     line = json.loads((tmp_path / "scores/certificate.json").read_text())["the grader decides"]
     assert (line["ok"], line["undecided"]) == (True, 0.0)
-    monkeypatch.setattr("posttrain.evals.answer.grade", lambda *_, **__: Verdict(None, False, None, "timeout"))
+    monkeypatch.setattr("posttrain.evals.answering.grade", lambda *_, **__: Verdict(None, False, None, "timeout"))
     scores = run_eval({"base": right}, "unsure").read()
     assert not json.loads((tmp_path / "unsure/certificate.json").read_text())["the grader decides"]["ok"]
     assert scores["entries"][0]["bounds"] == [0.0, 1.0]

@@ -47,7 +47,7 @@ def test_killed_at_random_moments_no_sample_is_lost_and_the_bytes_are_the_same(
     print(f"seed {seed}")
     draw = random.Random(seed)
     (tmp_path / "model").mkdir()
-    assert start(tmp_path, tmp_path / "whole").wait(60) == 0
+    assert start(tmp_path, tmp_path / "whole").wait(120) == 0
     broken = tmp_path / "broken"
     journal = broken / ".work/model/sums-test.jsonl"
     kept = 0
@@ -57,10 +57,10 @@ def test_killed_at_random_moments_no_sample_is_lost_and_the_bytes_are_the_same(
             time.sleep(0.001)
         time.sleep(draw.random() * 0.002)
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(120)
         assert lines(journal) >= kept  # what was finished stays
         kept = lines(journal)
-    assert start(tmp_path, broken).wait(60) == 0
+    assert start(tmp_path, broken).wait(120) == 0
     for name in FILES:
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -79,10 +79,10 @@ def student(
         state = {"step": step, "value": (state["value"] * 31 + work.derive("noise", step)) % (2**61 - 1)}
         time.sleep(config.seconds)
         work.metrics.log(step, value=state["value"])
-        write_json(state_file, state)
         if step % 10 == 0:
             (work.dir / "checkpoints").mkdir(exist_ok=True)
             write_json(work.dir / "checkpoints" / f"step-{step:06d}.json", state)
+        write_json(state_file, state)  # last: a step counts once all that it writes stands
     read = [a.path.name for a in (model, traces, problems) if a is not None]
     work.write_json("config.json", {"value": state["value"], "lr": config.optimizer.lr, "read": read})
     work.summarise(steps=config.steps, value=state["value"] / 2**61)

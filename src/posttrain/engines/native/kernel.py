@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("kernel.c")
-# No -ffast-math: linking with it would switch off denormals for the whole process.
+# No -ffast-math: linking with it would switch off denormals for the whole process, and it breaks the exponential.
 _FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=c11", "-fno-math-errno", "-fno-trapping-math")
-_SUMS = ("-fassociative-math", "-fno-signed-zeros", "-freciprocal-math")  # let sums be vectorised
+_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
 
 
 class Kernel:
@@ -51,6 +51,11 @@ class Kernel:
         self._silu(gate_up.data_ptr(), out.data_ptr(), rows, width)
         return out
 
+    @staticmethod
+    def scratch(x: Tensor, heads: int, longest: int) -> Tensor:
+        """Room for the scores of `attend`: [B, heads, longest rounded up to whole vectors]."""
+        return x.new_empty(x.shape[0], heads, -(-longest // 16) * 16)
+
     def attend(
         self,
         qkv: Tensor,
@@ -65,7 +70,7 @@ class Kernel:
         """Attention of one new token per row; writes its key and value into the cache.
 
         qkv [B, (Q + 2K) D], rotation complex64 [context, D / 2], keys and values [rows, K, capacity, D],
-        lengths [B] int64, scores: scratch [B, Q, longest]. Returns [B, Q D].
+        lengths [B] int64, scores: scratch [B, Q, longest] as `scratch` makes it. Returns [B, Q D].
         """
         batch, queries, longest = scores.shape
         kv_heads, head_dim = keys.shape[1], keys.shape[3]
@@ -93,9 +98,9 @@ class Kernel:
 def load_kernel(head_dim: int, group: int) -> Kernel | None:
     """The kernel for this head size and query heads per key/value head, or None where it can't be had."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
-    if sys.platform != "linux" or compiler is None or head_dim % 2:
+    if sys.platform != "linux" or compiler is None or head_dim % 16:
         return None
-    command = [*_FLAGS, *_SUMS, f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}"]
+    command = [*_FLAGS, *_WIDE, f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}"]
     what = "\0".join([_SOURCE.read_text(encoding="utf-8"), compiler, *command, platform.node(), torch.__version__])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain" / "kernels"
     target = folder / f"decode-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"

@@ -116,7 +116,7 @@ def _decode_compiled(
     """`decode` with the compiled kernel."""
     s = weights.shape
     x = F.embedding(tokens, weights.embed)
-    scores = x.new_empty(tokens.shape[0], s.heads, longest)
+    scores = kernel.scratch(x, s.heads, longest)
     for number, layer in enumerate(weights.layers):
         qkv = linear(kernel.rms_norm(x, layer.input_norm, s.eps), layer.qkv, layer.qkv_bias)
         mixed = kernel.attend(

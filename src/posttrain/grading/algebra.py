@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from posttrain.grading.evaluate import FLOATS, NoValueError, TooLargeError, precise_numbers, rational, value
-from posttrain.grading.tree import Node, has, symbols, walk
+from posttrain.grading.tree import INFINITY, Node, has, symbols, walk
 from posttrain.grading.vocabulary import COUNTED
 
 # A decimal is taken as a rounding of the exact value only if it shows at least so many significant digits.
@@ -99,7 +99,7 @@ def same_value(a: Node, b: Node) -> bool | None:
 
 
 def _infinite(node: Node) -> bool:
-    return any(n == Node("const", ("inf",)) for n in (node, *node.args))
+    return node == INFINITY or (node.kind == "neg" and node.args[0] == INFINITY)
 
 
 def _imaginary(node: Node) -> bool:

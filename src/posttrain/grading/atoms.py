@@ -162,9 +162,9 @@ class Atoms(Cursor):
 
     def command(self, name: str) -> Node:
         if name in FRACTIONS:
-            return Node("div", (self.argument(), self.argument()))
+            return Node("div", (self.argument(), self.argument(last=True)))
         if name in BINOMIALS:
-            return Node("fn", ("binom", self.argument(), self.argument()))
+            return Node("fn", ("binom", self.argument(), self.argument(last=True)))
         if name in FUNCTIONS or name in ALIASES:
             return self.function(ALIASES.get(name, name))
         if name in CONSTANTS:
@@ -192,10 +192,11 @@ class Atoms(Cursor):
             return self.argument()
         raise ParseError(f"unknown command {name!r}")
 
-    def argument(self) -> Node:
+    def argument(self, last: bool = False) -> Node:
         """What TeX takes as one argument: a group, a command, or a single digit (`\\frac12`)."""
         kind, value, spaced = self.here
-        if kind == "number" and len(value) > 1 and value.isdigit():
+        whole = spaced and (last or self.stream[self.at + 1].kind == "number")  # \\frac 9 10
+        if kind == "number" and len(value) > 1 and value.isdigit() and not whole:
             self.stream[self.at : self.at + 1] = [Token("number", value[0], spaced), Token("number", value[1:], False)]
         elif kind == "word" and len(value) > 1:
             self.stream[self.at : self.at + 1] = [Token("word", value[0], spaced), Token("word", value[1:], False)]
@@ -270,7 +271,9 @@ class Atoms(Cursor):
         if self.here.value != "}":
             raise ParseError("brace expected")
         self.at += 1
-        return Node("set", tuple(items)) if is_set or len(items) > 1 else items[0]
+        if is_set:
+            return Node("set", tuple(items))
+        return items[0] if len(items) == 1 else Node("list", tuple(items))
 
     def bar(self, closer: str) -> Node:
         self.bars += 1

@@ -13,7 +13,7 @@ from posttrain.grading.numbers import find_numbers, plain
 
 _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
-_HASHES = re.compile(r"####[ \t]*:?[ \t]*")
+HASHES = re.compile(r"####[ \t]*:?[ \t]*")
 _PHRASE = re.compile(r"\b(?:answer|result)(?:\s+is|\s+are|\s*:|\s*=)\s*(?::|\*\*)?[ \t]*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?;](?=\s|$|[*\"'])")
 MAX_BOXES = 64  # braces are matched only for the last boxes of a response
@@ -81,6 +81,12 @@ def after_last(mark: re.Pattern[str], text: str) -> tuple[int, str] | None:
     return last[0].start(), text[start : end if end >= 0 else len(text)]
 
 
+def after_hashes(text: str) -> str | None:
+    """The rest of the last `####` line."""
+    mark = after_last(HASHES, text)
+    return mark[1].strip() if mark else None
+
+
 def sentence(text: str) -> str:
     """Up to the end of the first sentence."""
     end = _SENTENCE_END.search(text)
@@ -96,9 +102,7 @@ def find_numeric(text: str, *, truncated: bool = False) -> Found | None:
         return Found(last_box(inside) or inside, "tag")
     if (box := last_box(text)) is not None:
         return Found(box, "boxed")
-    marks = [
-        (mark, how) for mark, how in ((after_last(_HASHES, text), "hashes"), (after_last(_PHRASE, text), "phrase"))
-    ]
+    marks = [(mark, how) for mark, how in ((after_last(HASHES, text), "hashes"), (after_last(_PHRASE, text), "phrase"))]
     for (_, line), how in sorted(((mark, how) for mark, how in marks if mark), reverse=True):
         said = sentence(line)
         if truncated and text.endswith(said):
@@ -113,7 +117,7 @@ def find_numeric(text: str, *, truncated: bool = False) -> Found | None:
 
 def find_strict_gsm8k(text: str, truncated: bool) -> Found | None:
     """Only the `#### …` line counts."""
-    mark = after_last(_HASHES, text)
+    mark = after_last(HASHES, text)
     if mark is None or (truncated and text.endswith(mark[1])):
         return None
     return Found(sentence(mark[1]).strip(), "hashes")

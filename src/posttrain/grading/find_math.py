@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 
-from posttrain.grading.extract import Found, after_last, answer_tag, boxes, sentence
+from posttrain.grading.extract import HASHES, Found, after_last, answer_tag, boxes, sentence
 from posttrain.grading.normalize import latex, strip_ends
 from posttrain.grading.numbers import find_numbers, plain
 from posttrain.grading.parser import parse
 from posttrain.grading.vocabulary import ALIASES, CONSTANTS, FUNCTIONS, GREEK, PERCENT, SEPARATORS, is_unit
 
-_HASHES = re.compile(r"####[ \t]*:?[ \t]*")
 _PHRASE = re.compile(
     r"(?:\banswer(?:\s+is|\s+are|\s*:|\s*=)|\b(?:result|solution)(?:\s+is|\s*:)|答案[是为：:]*)"
     r"\s*(?::|\*\*)*[ \t]*(?:\n\s*(?=\S))?",
@@ -25,6 +24,7 @@ _SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]",
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
 _LAST_LINES = 2_000  # characters at the end where fallbacks look
 
 
@@ -48,7 +48,7 @@ def find_math(text: str, truncated: bool) -> Found | None:
         return Found(joined_boxes(inside) or inside, "tag")
     if (boxed := joined_boxes(text)) is not None:
         return Found(boxed, "boxed")
-    marks = [(after_last(mark, text), how) for mark, how in ((_HASHES, "hashes"), (_PHRASE, "phrase"))]
+    marks = [(after_last(mark, text), how) for mark, how in ((HASHES, "hashes"), (_PHRASE, "phrase"))]
     for (_, line), how in sorted(((mark, how) for mark, how in marks if mark), reverse=True):
         if (said := said_in(line)) and not (truncated and text.rstrip().endswith(line.strip())):
             return Found(said, how)
@@ -93,7 +93,10 @@ def _fallback(text: str) -> Found | None:
     tail = text[-_LAST_LINES:]
     whole = strip_ends(text) if len(text) < 400 else ""
     spans, bold = _spans(tail), _BOLD.findall(tail)
-    decorated = len(spans) == 1 and not re.search(r"\w", _SPANS.sub("", whole))
+    around = _SPANS.sub("", whole)
+    decorated = bool(spans) and (
+        bool(re.search(r"[a-z]{2}", around)) or (len(spans) == 1 and not re.search(r"\w", around))
+    )
     if whole and not decorated and not is_prose(whole) and parse(whole) is not None:
         return Found(whole, "whole")
     if spans:
@@ -102,9 +105,13 @@ def _fallback(text: str) -> Found | None:
         return Found(spans[-1] + percent, "formula")
     if bold and find_numbers(plain(bold[-1])):
         return Found(bold[-1].strip(), "bold")
-    numbers = find_numbers(plain(tail))
+    tail = plain(tail)
+    numbers = find_numbers(tail)
     if numbers:
-        before, _, after = plain(tail).rpartition(numbers[-1])
+        european = _DECIMAL_COMMA.findall(tail)
+        if european and european[-1].endswith("," + numbers[-1]):
+            numbers.append(european[-1])
+        before, _, after = tail.rpartition(numbers[-1])
         if _HEDGE.search(before):
             return None
         suffix = re.match(r"\s*(?:%|percent|pct)", after, re.IGNORECASE)

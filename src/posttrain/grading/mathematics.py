@@ -16,13 +16,16 @@ from posttrain.grading.structures import Comparison, LastResort
 
 INLINE_SECONDS = 0.5
 _WORDS = re.compile(r"[a-z0-9 :'.-]*[a-z]{2}[a-z0-9 :'.-]*")
-_LITERAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+")
+_LITERAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
+_ADJACENT_BOXES = re.compile(r"\}\s*\\boxed\s*\{")
 _TORN_BOX = re.compile(r"\\boxed\s*\{(.*)$", re.DOTALL)  # data sets hold golds that were cut inside their box
 
 
 @lru_cache(maxsize=4_096)
 def gold_text(gold: str) -> str:
     """The answer inside a gold, which may be a whole solution: the last box, else all of it if it parses."""
+    if _ADJACENT_BOXES.search(gold):
+        gold = _ADJACENT_BOXES.sub(r"}, \\boxed{", gold)
     found = find_math(gold, False)
     if found and found.how in ("boxed", "tag", "hashes"):
         return found.text

@@ -36,10 +36,17 @@ def clean_characters(text: str) -> str:
 
 
 def fold_digits(text: str) -> str:
-    """Full-width digits and letters as ASCII (NFKC); superscripts and vulgar fractions are left to the parser."""
+    """Full-width characters and the decimal digits of all scripts as ASCII; raised digits are left to the parser."""
     if text.isascii():
         return text
-    return "".join(unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text)
+    return "".join(
+        str(unicodedata.decimal(c))
+        if c.isdecimal()
+        else unicodedata.normalize("NFKC", c)
+        if "\uff01" <= c <= "\uff5e"
+        else c
+        for c in text
+    )
 
 
 def exact(text: str) -> Fraction | None:

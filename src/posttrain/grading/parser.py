@@ -31,10 +31,18 @@ class Parser(Atoms):
         return node
 
     def listing(self) -> Node:
-        """Items between commas, semicolons, `and`, `or`; one item is itself."""
-        items = [self.relation()]
-        while self.separator() and self.here.kind != "stop":
-            items.append(self.relation())
+        """Items between commas, semicolons, `and`, `or`; one item is itself; `1,2; 3,4` are two pairs."""
+        groups = [[self.relation()]]
+        while self.sees(",", ";") or separating(self.here):
+            starts_group = self.sees(";")
+            if not self.separator() or self.here.kind == "stop":
+                break
+            if starts_group:
+                groups.append([])
+            groups[-1].append(self.relation())
+        if len(groups) > 1 and any(len(group) > 1 for group in groups):
+            return Node("list", tuple(_pair(group) for group in groups))
+        items = [item for group in groups for item in group]
         return items[0] if len(items) == 1 else Node("list", tuple(items))
 
     def separator(self) -> bool:
@@ -168,8 +176,14 @@ class Parser(Atoms):
     def annotation(self, left: Node) -> Node:
         """`5 \\text{ cm}^2`: the text is the unit of what stands before it."""
         word = self.next().value.strip()
-        if self.take("^"):
-            word += f"^{shown(self.script())}"
+        while True:  # km / h^2
+            if self.take("^"):
+                word += f"^{shown(self.script())}"
+            elif self.sees("/") and self.stream[self.at + 1].kind == "text":
+                self.at += 1
+                word += " per " + self.next().value.strip()
+            else:
+                break
         if word.lower() in PERCENT:
             return Node("percent", (left,))
         return Node("unit", (left, unit_of(word))) if word else left
@@ -207,6 +221,10 @@ class Parser(Atoms):
 
 def _sum(terms: list[Node]) -> Node:
     return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
+
+
+def _pair(group: list[Node]) -> Node:
+    return group[0] if len(group) == 1 else Node("seq", ("(", ")", *group))
 
 
 def _times(left: Node, right: Node) -> Node:

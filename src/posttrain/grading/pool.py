@@ -6,22 +6,42 @@ on the main thread. A process that was forked from one with a pool starts its ow
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Any, cast
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, NamedTuple, cast
 
 Result = bool | str | None  # True, False, None = undecided, "timeout", "error"
 
-FIRST_SECONDS = 0.12
-SECOND_SECONDS = 0.6  # for those that didn't finish, after all others have
-BATCH_SECONDS = 2.5  # of second tries in one batch; what is left then stays undecided
-GRACE_SECONDS = 20.0  # for the worker to start and import SymPy
+
+class Limit(NamedTuple):
+    """What one comparison may take: of a processor, and of the clock. A busy machine costs clock, not processor."""
+
+    processor: float
+    clock: float
+
+
+FIRST = Limit(0.12, 0.4)
+SECOND = Limit(0.5, 0.8)  # for those that didn't finish, after all others have
+BATCH_SECONDS = 4.0  # of the clock, for a whole batch once the worker answers; what is left then stays undecided
+START_SECONDS = 30.0  # for the worker to start and import SymPy
+
+
+class Job(Future[Result]):
+    """A comparison in hand. Its result never is an exception."""
+
+    def result_or(self, otherwise: Result, timeout: float) -> Result:
+        try:
+            return self.result(timeout=timeout)
+        except TimeoutError:
+            return otherwise
 
 
 class Pool:
@@ -30,7 +50,7 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._ids = itertools.count()
-        self._jobs: dict[int, Future[Result]] = {}
+        self._jobs: dict[int, Job] = {}
         self._lock = threading.Lock()
         code = f"from posttrain.grading.worker import main; main({workers})"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -49,13 +69,13 @@ class Pool:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def submit(self, gold: str, answer: str, seconds: float) -> Future[Result]:
-        """Starts one comparison; its future holds a Result and never an exception."""
-        future: Future[Result] = Future()
+    def submit(self, gold: str, answer: str, limit: Limit) -> Job:
+        """Starts one comparison."""
+        future = Job()
         with self._lock:
             key = next(self._ids)
             self._jobs[key] = future
-            line = json.dumps({"id": key, "gold": gold, "answer": answer, "seconds": seconds}) + "\n"
+            line = json.dumps({"id": key, "gold": gold, "answer": answer, "limit": limit}) + "\n"
             try:
                 stdin = cast(Any, self._process.stdin)
                 stdin.write(line.encode())
@@ -78,7 +98,7 @@ class Pool:
 
     def close(self) -> None:
         """Ends the worker; open jobs become "error"."""
-        with self._lock:
+        with self._lock, contextlib.suppress(BrokenPipeError):
             cast(Any, self._process.stdin).close()
         try:
             self._process.wait(timeout=2)
@@ -97,7 +117,10 @@ def shared_pool() -> Pool:
     """This process's pool, started or restarted when needed."""
     with _starting:
         pool = _pools.get(os.getpid())
-        if pool is None or not pool.alive:
+        if pool is not None and not pool.alive:
+            pool.close()
+            pool = None
+        if pool is None:
             pool = _pools[os.getpid()] = Pool(workers=min(4, os.cpu_count() or 1))
         return pool
 
@@ -113,27 +136,38 @@ def close_shared_pool() -> None:
 def compare_all(pairs: Sequence[tuple[str, str]]) -> list[Result]:
     """Symbolic results of (gold, answer) pairs, side by side.
 
-    Every pair gets a short try; those that ran out of time get a longer one, as long as the batch's time for second
-    tries lasts. So poisoned answers can't take the time of ordinary ones.
+    Every pair gets a short try; those that ran out of time get a longer one while the batch's time lasts. So a poisoned
+    answer can't take the time of the ordinary ones, and a batch of them can't stop a training step.
     """
     if not pairs:
         return []
     pool = shared_pool()
-    results = _run(pool, pairs, FIRST_SECONDS)
-    late = [i for i, result in enumerate(results) if result == "timeout"]
-    late = late[: int(BATCH_SECONDS / SECOND_SECONDS) * pool.workers]
-    for i, result in zip(late, _run(pool, [pairs[i] for i in late], SECOND_SECONDS), strict=True):
-        results[i] = result
+    results: list[Result] = ["timeout"] * len(pairs)
+    if pool.submit("0", "0", FIRST).result_or("error", START_SECONDS) == "error":
+        return ["error"] * len(pairs)
+    deadline = time.monotonic() + BATCH_SECONDS
+    for limit in (FIRST, SECOND):
+        late = [i for i, result in enumerate(results) if result == "timeout"]
+        _run(pool, pairs, late, limit, deadline, results)
     return results
 
 
-def _run(pool: Pool, pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
-    futures = [pool.submit(gold, answer, seconds) for gold, answer in pairs]
-    limit = GRACE_SECONDS + seconds * len(pairs)
-    results: list[Result] = []
-    for future in futures:
-        try:
-            results.append(future.result(timeout=limit))
-        except TimeoutError:  # the machine, not the answer: the worker itself doesn't respond
-            results.append("error")
-    return results
+def _run(
+    pool: Pool,
+    pairs: Sequence[tuple[str, str]],
+    chosen: Sequence[int],
+    limit: Limit,
+    deadline: float,
+    results: list[Result],
+) -> None:
+    """Fills in the results of the chosen pairs, a few in flight at a time, until the deadline."""
+    queue = iter(chosen)
+    flying: dict[Job, int] = {}
+    while time.monotonic() < deadline:
+        for i in itertools.islice(queue, 2 * pool.workers - len(flying)):
+            flying[pool.submit(*pairs[i], limit)] = i
+        if not flying:
+            return
+        done, _ = wait(flying, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+        for job in [job for job in flying if job in done]:
+            results[flying.pop(job)] = job.result()

@@ -10,22 +10,17 @@ from collections.abc import Callable, Sequence
 
 from posttrain.grading.algebra import points, same_scalar, same_value
 from posttrain.grading.evaluate import NoValueError, rational
+from posttrain.grading.shapes import REALS, ordered, parts, region, settle
 from posttrain.grading.tree import (
-    INFINITY,
     MAX_ITEMS,
-    MINUS_INFINITY,
     SCALARS,
     Node,
     has,
     number,
-    signs,
     symbols,
     walk,
 )
 
-REALS = Node("sym", ("\\mathbb R",))
-_MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_ORDERS = frozenset(_MIRROR)
 LastResort = Callable[[Node, Node], bool | None]
 
 
@@ -72,17 +67,12 @@ class Comparison:
         if "rel" in (g, a):
             return self._relation_and_value(gold, answer)
         if REALS in (gold, answer):
-            left, right = _region(gold), _region(answer)
+            left, right = region(gold), region(answer)
             return self._same_kind(left, right) if left and right else False
         if g == a == "seq":
-            same_brackets = gold.args[:2] == answer.args[:2]
-            return (
-                all_of([self.same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)])
-                if (same_brackets and len(gold.args) == len(answer.args))
-                else False
-            )
+            return self._same_sequence(gold, answer)
         if "union" in (g, a):
-            return self._in_any_order(_parts(gold), _parts(answer))
+            return self._in_any_order(parts(gold), parts(answer))
         if g == a == "matrix":
             return self._same_matrix(gold, answer)
         if g == a == "ratio":
@@ -100,20 +90,25 @@ class Comparison:
             return self.scalar(gold, answer)
         return False
 
+    def _same_sequence(self, gold: Node, answer: Node) -> bool | None:
+        """Tuples and intervals: the same brackets, the same items in the same order."""
+        if gold.args[:2] != answer.args[:2] or len(gold.args) != len(answer.args):
+            return False
+        return all_of([self.same(x, y) for x, y in zip(gold.args[2:], answer.args[2:], strict=True)])
+
     def _same_collection(self, gold: Node, answer: Node) -> bool | None:
         if gold.kind == "rel" or answer.kind == "rel":
-            gold, answer = (_valued(n) or n if n.kind == "rel" and not _ordered(n) else n for n in (gold, answer))
+            gold, answer = (_valued(n) or n if n.kind == "rel" and not ordered(n) else n for n in (gold, answer))
         for pair, assigned in ((gold, answer), (answer, gold)):
             if _is_assignment_of(pair, assigned):
                 return self._same_kind(pair, Node("seq", ("(", ")", *(item.args[-1] for item in assigned.args))))
-        if gold.kind == "list" and all(item.kind == "rel" and _ordered(item) for item in gold.args):
-            as_union = _region(gold)
-            other = _region(answer)
-            if as_union is not None and other is not None:
-                return self._in_any_order(_parts(as_union), _parts(other))
-        if gold.kind == "union" or answer.kind == "union":
-            left, right = _region(gold), _region(answer)
-            return None if left is None or right is None else self._in_any_order(_parts(left), _parts(right))
+        if "union" in (gold.kind, answer.kind) or any(map(_inequalities, (gold, answer))):
+            left, right = region(gold), region(answer)
+            if left is not None and right is not None:
+                return self._in_any_order(parts(left), parts(right))
+        for pair, loose in ((gold, answer), (answer, gold)):
+            if pair.kind == "seq" and pair.args[:2] == ("(", ")") and loose.kind == "list":
+                return self._same_sequence(pair, Node("seq", ("(", ")", *loose.args)))  # written without its brackets
         if not {gold.kind, answer.kind} <= {"list", "set"}:
             return False
         return self._in_any_order(_items(gold), _items(answer))
@@ -145,23 +140,23 @@ class Comparison:
 
     def _relation_and_value(self, gold: Node, answer: Node) -> bool | None:
         relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
-        if _ordered(relation):
-            region, another = _region(relation), _region(other)
-            return self._in_any_order(_parts(region), _parts(another)) if region and another else False
+        if ordered(relation):
+            here, there = region(relation), region(other)
+            return self._in_any_order(parts(here), parts(there)) if here and there else False
         valued = _valued(relation)
         if valued is None:
             return False
         return self.same(valued, other) if relation is gold else self.same(other, valued)
 
     def _same_relation(self, gold: Node, answer: Node) -> bool | None:
-        if gold.args[0][0] == "in" or answer.args[0][0] == "in" or _ordered(gold) != _ordered(answer):
+        if gold.args[0][0] == "in" or answer.args[0][0] == "in" or ordered(gold) != ordered(answer):
             said, heard = _valued(gold), _valued(answer)
             return self._same_kind(said or gold, heard or answer) if said or heard else False
-        if _ordered(gold) and _ordered(answer):
-            regions = _region(gold), _region(answer)
+        if ordered(gold) and ordered(answer):
+            regions = region(gold), region(answer)
             if regions[0] is not None and regions[1] is not None:
                 same_unknown = symbols(gold) == symbols(answer)
-                return self._in_any_order(_parts(regions[0]), _parts(regions[1])) if same_unknown else False
+                return self._in_any_order(parts(regions[0]), parts(regions[1])) if same_unknown else False
             return self._proportional(gold, answer, positive=True) if gold.args[0] == answer.args[0] else False
         if "!=" in (gold.args[0][0], answer.args[0][0]):
             return self._proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
@@ -214,33 +209,8 @@ def all_of(verdicts: Sequence[bool | None]) -> bool | None:
     return None if None in verdicts else True
 
 
-def settle(node: Node) -> Node:
-    """Plus-minus written out, a bracket around one scalar kept, inequalities in one direction."""
-    if node.kind in SCALARS or node.kind == "rel":
-        upper = signs(node)
-        if len(upper) == 2 and upper[0] != upper[1]:
-            return Node("list", upper)
-    if node.kind == "list":
-        items: list[Node] = []
-        for item in map(settle, node.args):
-            items.extend(item.args if item.kind == "list" else (item,))
-        return Node("list", tuple(items))
-    if node.kind == "rel":
-        return _directed(node)
-    if node.kind == "union" and all(part.kind == "set" for part in node.args):
-        return Node("set", tuple(item for part in node.args for item in part.args))
-    return node
-
-
-def _directed(node: Node) -> Node:
-    """`2 > x` as `x < 2`: a chain of > is turned round."""
-    operators, *sides = node.args
-    if operators and all(o in (">", ">=") for o in operators):
-        return Node("rel", (tuple(_MIRROR[o] for o in reversed(operators)), *reversed(sides)))
-    return node
-
-
-# --- collections
+def _inequalities(node: Node) -> bool:
+    return node.kind == "list" and all(item.kind == "rel" and ordered(item) for item in node.args)
 
 
 def _items(node: Node) -> tuple[Node, ...]:
@@ -268,7 +238,7 @@ def _is_name(node: Node) -> bool:
     if not symbols(node):
         return False
     kinds = {n.kind for n in walk(node)}
-    return kinds <= {"sym", "mul", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
+    return kinds <= {"sym", "mul", "div", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
         node.kind != "fn" or node.args[0] not in ("sqrt", "cap", "minus")
     )
 
@@ -292,10 +262,6 @@ def _valued(node: Node) -> Node | None:
     if not any(symbols(side) for side in sides[: equal + 1]):
         return settle(sides[equal])
     return None
-
-
-def _ordered(node: Node) -> bool:
-    return node.kind == "rel" and bool(node.args[0]) and all(o in _ORDERS for o in node.args[0])
 
 
 def _same_name(gold: Node, answer: Node) -> bool:
@@ -329,39 +295,3 @@ def _quotient(g: Node, a: Node) -> Node | None:
 
 
 # --- regions of the real line
-
-
-def _region(node: Node) -> Node | None:
-    """An interval or union for inequalities in one unknown; other structures as they are; None if it isn't one."""
-    if node.kind in ("seq", "union", "set"):
-        return node
-    if node == REALS:
-        return Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
-    if node.kind == "list":
-        parts = [_region(item) for item in node.args]
-        if any(p is None for p in parts):
-            return None
-        return Node("union", tuple(x for p in parts if p is not None for x in _parts(p)))
-    if node.kind == "rel" and node.args[0] == ("in",):
-        return _region(node.args[2])
-    if not _ordered(node):
-        return None
-    operators, *sides = _directed(node).args
-    if any(o not in ("<", "<=") for o in operators):
-        return None
-    if len(sides) == 2:
-        if sides[0].kind == "sym" and not symbols(sides[1]):
-            return Node("seq", ("(", "]" if operators[0] == "<=" else ")", MINUS_INFINITY, sides[1]))
-        if sides[1].kind == "sym" and not symbols(sides[0]):
-            return Node("seq", ("[" if operators[0] == "<=" else "(", ")", sides[0], INFINITY))
-    if len(sides) == 3 and sides[1].kind == "sym" and not symbols(sides[0]) | symbols(sides[2]):
-        closed = ["[" if operators[0] == "<=" else "(", "]" if operators[1] == "<=" else ")"]
-        return Node("seq", (*closed, sides[0], sides[2]))
-    return None
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    return node.args if node.kind == "union" else (node,)
-
-
-# --- matrices and ratios

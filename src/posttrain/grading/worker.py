@@ -4,8 +4,8 @@ It is started by `pool.Pool` as a program of its own, so it has no threads and n
 imported SymPy before the first fork. A child lives under a memory limit and an alarm with the kernel's default action,
 so that no code of its own, in Python or C, has to cooperate in being stopped.
 
-Protocol, JSON lines: {"id", "gold", "answer", "seconds"} in, {"id", "result"} out, where result is true, false, null
-(undecided), "timeout" or "error". The end of the input ends the process and its children.
+Protocol, JSON lines: {"id", "gold", "answer", "limit": [processor, clock]} in, {"id", "result"} out, where result is
+true, false, null (undecided), "timeout" or "error". The end of the input ends the process and its children.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ def child(job: dict[str, Any]) -> int:
     from posttrain.grading import mathematics, symbolic
     from posttrain.grading.structures import OutOfTimeError
 
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+    processor, clock = job["limit"]
+    signal.setitimer(signal.ITIMER_PROF, processor)
+    signal.setitimer(signal.ITIMER_REAL, clock)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        verdict = mathematics.same(job["gold"], job["answer"], seconds=job["seconds"], last_resort=symbolic.same_value)
+        verdict = mathematics.same(job["gold"], job["answer"], seconds=clock, last_resort=symbolic.same_value)
     except OutOfTimeError:
         return 13
     return {True: 10, False: 11, None: 12}[verdict]
@@ -54,14 +55,21 @@ def _start(job: dict[str, Any]) -> int:
 
 def _result(status: int) -> bool | str | None:
     if os.WIFSIGNALED(status):
-        return "timeout" if os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGXCPU) else "error"
+        return "timeout" if os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGPROF) else "error"
     return _CODES.get(os.WEXITSTATUS(status), "error")
+
+
+def _warm_up() -> None:
+    """SymPy's modules and caches, filled before the first fork: children inherit them."""
+    from posttrain.grading import mathematics, symbolic
+
+    for gold, answer in (("1", r"\sum_{k=1}^{\infty} \frac{1}{2^k}"), (r"\frac{n^2+n}{2}", r"\sum_{k=1}^{n} k")):
+        mathematics.same(gold, answer, seconds=10, last_resort=symbolic.same_value)
 
 
 def main(workers: int) -> None:
     """Serves until its input ends."""
-    import posttrain.grading.symbolic  # noqa: F401  # children inherit SymPy instead of importing it
-
+    _warm_up()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)

@@ -34,6 +34,7 @@ class NativeEngine:
     max_batch: rows that run at once. max_context: at most the model's own.
     tokenizer: needed only for stop strings. dtype: computes in another precision than the module's own (bfloat16 where
     the processor has it); the weights are then converted at each call.
+    compiled: use the C kernel for decoding where a compiler is at hand (float32 on the CPU).
     Raises EngineError for an architecture it does not know and for options out of range.
     """
 
@@ -46,6 +47,7 @@ class NativeEngine:
         max_context: int | None = None,
         tokenizer: Any = None,
         dtype: torch.dtype | None = None,
+        compiled: bool = True,
     ) -> None:
         self.model = model
         self.shape = read_shape(model)
@@ -63,6 +65,7 @@ class NativeEngine:
             )
         self.pad_id, self.max_batch, self.tokenizer, self.dtype = pad_id, max_batch, tokenizer, dtype
         self.context = max_context or self.shape.context
+        self.compiled = compiled
         self.version = 0
         self.counters = Counters()
         self._spare: Cache | None = None
@@ -72,7 +75,7 @@ class NativeEngine:
         return next(self.model.parameters()).device
 
     def _weights(self) -> Weights:
-        return read_weights(self.model, self.shape, self._rotation, self.dtype)
+        return read_weights(self.model, self.shape, self._rotation, self.dtype, compiled=self.compiled)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish; prompts are pulled as rows free. The weights are those of the first pull.

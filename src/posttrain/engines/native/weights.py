@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posttrain.engines.native.kernel import Kernel, load_kernel
 from posttrain.engines.native.products import pack
 from posttrain.errors import EngineError
 
@@ -74,6 +75,7 @@ class Weights:
     head_bias: Tensor | None
     activation: Callable[[Tensor], Tensor]
     rotation: Tensor  # complex64 [context, D / 2]
+    kernel: Kernel | None  # where it can run this model in this precision
 
 
 def read_shape(model: nn.Module) -> Shape:
@@ -126,7 +128,9 @@ def _interleave(rows: Tensor, heads: int) -> Tensor:
     return rows.view(heads, 2, -1, *rest).transpose(1, 2).reshape(rows.shape)
 
 
-def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None) -> Weights:
+def read_weights(
+    model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None, *, compiled: bool
+) -> Weights:
     """Lay out the module's present weights (a copy of the matrices, some milliseconds for a small model)."""
     source: Any = model
     dtype = dtype or source.lm_head.weight.dtype
@@ -176,4 +180,12 @@ def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.
             head_bias=own(source.lm_head.bias),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,
+            kernel=_kernel(source, shape, dtype) if compiled else None,
         )
+
+
+def _kernel(source: Any, shape: Shape, dtype: torch.dtype) -> Kernel | None:
+    fits = source.lm_head.weight.device.type == "cpu" and dtype == torch.float32
+    if not fits or source.config.hidden_act not in ("silu", "swish"):
+        return None
+    return load_kernel(shape.head_dim, shape.group)

@@ -15,6 +15,7 @@ from torch import nn
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.hf import load_into
 from posttrain.engines.native import runner
+from posttrain.engines.native.adapters import causal_model
 from posttrain.engines.native.cache import Cache
 from posttrain.engines.native.scheduler import Batch, Counters
 from posttrain.engines.native.stops import StopStrings
@@ -69,13 +70,13 @@ class NativeEngine:
         self.version = 0
         self.counters = Counters()
         self._spare: Cache | None = None
-        self._rotation = rotation_table(model, self.context, self._device())
+        self._rotation = rotation_table(causal_model(model), self.context, self._device())
 
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def _weights(self) -> Weights:
-        return read_weights(self.model, self.shape, self._rotation, self.dtype, compiled=self.compiled)
+        return read_weights(causal_model(self.model), self.shape, self._rotation, self.dtype, compiled=self.compiled)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish; prompts are pulled as rows free. The weights are those of the first pull.

@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
+from posttrain.engines.native.cache import Cache
 from posttrain.errors import EngineError
 from posttrain.models import train_tokenizer
 
@@ -113,6 +114,41 @@ def test_a_thousand_requests_pass_through_a_small_batch_with_bounded_pull(model:
     assert done == {str(i) for i in range(1000)}
 
 
+def test_a_budget_of_cache_is_kept_and_changes_no_token(model: torch.nn.Module) -> None:
+    """Room for about 10 full samples, 200 requests: some are preempted, all finish, with the tokens of no budget."""
+    asked = prompts(200, longest=60)
+    sampling = Sampling(n=2, max_tokens=120, stop_token_ids=(5,))
+    budget = 10 * 192
+    tight = NativeEngine(model, pad_id=0, max_batch=64, kv_budget=budget, max_context=192)
+    found = {}
+    for completion in tight.generate(asked, sampling):
+        found[completion.key, completion.index] = completion
+    free = NativeEngine(model, pad_id=0, max_batch=64, max_context=192)
+    expected = {(c.key, c.index): c for c in free.generate(asked, sampling)}
+    assert tight.counters.preemptions > 0
+    assert found.keys() == expected.keys()
+    differ = [key for key, c in found.items() if c.token_ids != expected[key].token_ids]
+    assert len(differ) <= 1  # a sample computed again sums in another order: a coin may fall on its edge
+    for key, completion in found.items():
+        assert len(completion.logprobs) == len(completion.token_ids)
+        if key not in differ:
+            assert completion.logprobs == pytest.approx(expected[key].logprobs, abs=1e-4)
+
+
+def test_the_cache_never_exceeds_its_budget(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    reserve = Cache.reserve
+
+    def watched(self: Cache, length: int, used_rows: int, most: int) -> None:
+        reserve(self, length, used_rows, most)
+        sizes.append(self.keys.shape[1] * self.capacity)
+
+    monkeypatch.setattr(Cache, "reserve", watched)
+    engine = NativeEngine(model, pad_id=0, max_batch=64, kv_budget=1000, max_context=192)
+    assert len(list(engine.generate(prompts(100), Sampling(max_tokens=100)))) == 100
+    assert 64 < max(sizes) <= 1000
+
+
 def test_prompts_are_pulled_lazily_and_an_abandoned_stream_frees_the_engine(model: torch.nn.Module) -> None:
     engine = NativeEngine(model, pad_id=0, max_batch=4)
     endless = (Prompt(str(i), (1, 2, 3), seed=i) for i in itertools.count())
@@ -163,6 +199,7 @@ def test_impossible_prompts_are_refused_with_a_remedy(model: torch.nn.Module, pr
     [
         ({"pad_id": VOCAB}, r"pad_id is 101.*Pass any id"),
         ({"pad_id": 0, "max_batch": 0}, r"max_batch is 0; it must be at least 1"),
+        ({"pad_id": 0, "kv_budget": 100}, r"kv_budget is 100 tokens.*Raise it"),
         ({"pad_id": 0, "max_context": CONTEXT + 1}, r"max_context is 257.*Leave it out"),
     ],
 )

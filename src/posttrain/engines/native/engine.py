@@ -15,7 +15,8 @@ from torch import nn
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.hf import load_into
 from posttrain.engines.native import runner
-from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.adapters import causal_model
+from posttrain.engines.native.cache import BLOCK, Cache
 from posttrain.engines.native.scheduler import Batch, Counters
 from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights, read_shape, read_weights, rotation_table
@@ -34,6 +35,8 @@ class NativeEngine:
     max_batch: rows that run at once. max_context: at most the model's own.
     tokenizer: needed only for stop strings. dtype: computes in another precision than the module's own (bfloat16 where
     the processor has it); the weights are then converted at each call.
+    kv_budget: at most so many tokens of keys and values at once; samples that don't fit wait, or go back to the queue
+    and are computed again. At least one full context.
     compiled: use the C kernel for decoding where a compiler is at hand (float32 on the CPU).
     Raises EngineError for an architecture it does not know and for options out of range.
     """
@@ -48,6 +51,7 @@ class NativeEngine:
         tokenizer: Any = None,
         dtype: torch.dtype | None = None,
         compiled: bool = True,
+        kv_budget: int | None = None,
     ) -> None:
         self.model = model
         self.shape = read_shape(model)
@@ -65,17 +69,22 @@ class NativeEngine:
             )
         self.pad_id, self.max_batch, self.tokenizer, self.dtype = pad_id, max_batch, tokenizer, dtype
         self.context = max_context or self.shape.context
-        self.compiled = compiled
+        if kv_budget is not None and kv_budget < self.context + BLOCK:
+            raise EngineError(
+                f"kv_budget is {kv_budget} tokens, less than one sample of the full context of {self.context} and a "
+                f"block of {BLOCK}. Raise it, or lower max_context."
+            )
+        self.compiled, self.kv_budget = compiled, kv_budget
         self.version = 0
         self.counters = Counters()
         self._spare: Cache | None = None
-        self._rotation = rotation_table(model, self.context, self._device())
+        self._rotation = rotation_table(causal_model(model), self.context, self._device())
 
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def _weights(self) -> Weights:
-        return read_weights(self.model, self.shape, self._rotation, self.dtype, compiled=self.compiled)
+        return read_weights(causal_model(self.model), self.shape, self._rotation, self.dtype, compiled=self.compiled)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish; prompts are pulled as rows free. The weights are those of the first pull.
@@ -122,7 +131,7 @@ class NativeEngine:
             weights = self._weights()
             cache, self._spare = self._spare, None
             if cache is None or cache.device != weights.embed.device or cache.dtype != weights.embed.dtype:
-                cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype)
+                cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype, self.kv_budget)
             return Batch(
                 weights,
                 cache,

@@ -79,10 +79,10 @@ def student(
         state = {"step": step, "value": (state["value"] * 31 + work.derive("noise", step)) % (2**61 - 1)}
         time.sleep(config.seconds)
         work.metrics.log(step, value=state["value"])
-        write_json(state_file, state)
         if step % 10 == 0:
             (work.dir / "checkpoints").mkdir(exist_ok=True)
             write_json(work.dir / "checkpoints" / f"step-{step:06d}.json", state)
+        write_json(state_file, state)  # last: a step counts as done only when everything it leaves stands
     read = [a.path.name for a in (model, traces, problems) if a is not None]
     work.write_json("config.json", {"value": state["value"], "lr": config.optimizer.lr, "read": read})
     work.summarise(steps=config.steps, value=state["value"] / 2**61)
@@ -111,7 +111,7 @@ def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
 def where(config: TeacherConfig, work: Workspace, after: Problems | None = None) -> Problems:
     """Notes the device it was given, and takes long enough to be seen beside another."""
     started = time.time()
-    time.sleep(0.3)
+    time.sleep(3 if config.teacher == "slow" else 0.3)
     work.write_json(
         "where.json",
         {
@@ -125,6 +125,20 @@ def where(config: TeacherConfig, work: Workspace, after: Problems | None = None)
     )
     if config.teacher == "fails":
         raise TrainingError("the loss is NaN. Lower the learning rate.")
+    return Problems(work.dir)
+
+
+def fills_the_disk(config: TeacherConfig, work: Workspace) -> Problems:
+    """Writes with plain `open`, as a library that knows nothing of us does; the limit is that of a full disk."""
+    import resource
+
+    work.write_json("small.json", [1])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    try:
+        (work.dir / "big.bin").write_bytes(b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     return Problems(work.dir)
 
 

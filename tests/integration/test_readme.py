@@ -149,7 +149,7 @@ def test_recipes_on_a_page_can_be_planned(page: Path) -> None:
     for _, block in blocks(page, "yaml"):
         values = yaml.safe_load(block)
         if "stages" in values:
-            assert build_graph(parse_recipe(values, page.name)).nodes
+            assert build_graph(parse_recipe({"name": page.stem, **values}, page.name)).nodes
 
 
 def test_the_architecture_page_lists_the_rooms_that_exist_and_no_others() -> None:

@@ -22,6 +22,8 @@ VERBS: dict[str, str] = {
     "init": "Write a starter recipe and an .env.example into a folder.",
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
+    "chat": "Talk to a checkpoint.",
+    "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from posttrain.data.columns import Columns, to_problems
 from posttrain.data.rows import Row
 from posttrain.errors import DataError
+from posttrain.hub import NAMES, Named
 from posttrain.records import Problem
 
 # GSM8K's calculator annotations: 48/2 = <<48/2=24>>24
@@ -17,12 +18,10 @@ _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """repository, subset, revision: on the Hub. files: split → flat file in a mirror. convert: rows of a split →
-    problems, with the calculator's marks kept or not."""
+    """hub: where it is on the Hub. files: split → flat file in a mirror. convert: rows of a split → problems, with the
+    calculator's marks kept or not."""
 
-    repository: str
-    subset: str | None
-    revision: str
+    hub: Named
     files: dict[str, str]
     convert: Callable[[Sequence[Row], str, bool], list[Problem]]
 
@@ -58,25 +57,13 @@ def math(rows: Sequence[Row], split: str, keep_marks: bool) -> list[Problem]:
 
 KNOWN: dict[str, Known] = {
     "gsm8k": Known(
-        repository="openai/gsm8k",
-        subset="main",
-        revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
+        hub=NAMES["gsm8k"],
         files={"train": "gsm8k_train.jsonl", "test": "gsm8k_test.jsonl"},
         convert=gsm8k,
     ),
     "math": Known(
-        repository="nlile/hendrycks-MATH-benchmark",
-        subset=None,
-        revision="465bcdb36f5962aa3512891498966df785fc3c18",
+        hub=NAMES["math"],
         files={"train": "math_train.jsonl", "test": "math500.jsonl"},
         convert=math,
     ),
 }
-
-
-def hub_reference(name: str) -> tuple[str, str | None]:
-    """(ref, revision) of a dataset for ``hub.fetch``: ``gsm8k`` → (``openai/gsm8k:main``, its pinned revision)."""
-    known = KNOWN.get(name)
-    if known is None:
-        return name, None
-    return known.repository + (f":{known.subset}" if known.subset else ""), known.revision

@@ -36,7 +36,7 @@ def load(config: DataConfig) -> Loaded:
         rows: Mapping[str, list[Row]] = {split: read_rows(file) for split, file in flat.items()}
         source = {"from": "mirror", "files": sorted(file.name for file in flat.values())}
     else:
-        rows, source = _hub_rows(known.repository, known.subset, config.revision, usual=known.revision)
+        rows, source = _hub_rows(known.hub.repository, known.hub.subset, config.revision, usual=known.hub.revision)
     keep = config.calculator_marks == "keep"
     return Loaded([p for split in known.files for p in known.convert(_need(rows, split, config), split, keep)], source)
 
@@ -128,5 +128,7 @@ def _subset_folder(folder: Path, subset: str | None) -> Path | None:
 
 def _need(rows: Mapping[str, list[Row]], split: str, config: DataConfig) -> list[Row]:
     if not rows.get(split):
-        raise DataError(f"the source of {config.dataset} has no {split} rows. Fetch it again: `posttrain fetch`.")
+        raise DataError(
+            f"the source of {config.dataset} has no {split} rows. Fetch it again: `posttrain fetch {config.dataset}`."
+        )
     return rows[split]

@@ -13,17 +13,13 @@ from posttrain.engines.base import Engine, Prompt, Sampling
 if TYPE_CHECKING:
     from posttrain.engines.hf import HFEngine
     from posttrain.engines.native import NativeEngine
-    from posttrain.engines.parity import Parity, parity, sampled_parity
 
 _HOMES = {
     "NativeEngine": "native",
     "HFEngine": "hf",
-    "Parity": "parity",
-    "parity": "parity",
-    "sampled_parity": "parity",
 }
 
-__all__ = ["Engine", "HFEngine", "NativeEngine", "Parity", "Prompt", "Sampling", "parity", "sampled_parity"]
+__all__ = ["Engine", "HFEngine", "NativeEngine", "Prompt", "Sampling"]
 
 
 def __getattr__(name: str) -> Any:

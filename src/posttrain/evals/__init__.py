@@ -1,7 +1,7 @@
 """Evaluation: answers to benchmarks, graded, measured and compared."""
 
-from posttrain.evals.answer import answer, answers, response_text
-from posttrain.evals.compare import Answers, Comparison, compare, compare_family, refusal
+from posttrain.evals.answering import answer, answers, response_text
+from posttrain.evals.comparison import Answers, Comparison, compare, compare_family, refusal
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.metrics import measure
 from posttrain.evals.store import read_answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from posttrain.config import Config
-from posttrain.evals.answer import graded
+from posttrain.evals.answering import graded
 from posttrain.evals.metrics import measure
 from posttrain.evals.store import read_answers
 from posttrain.records import Problem, Sample, samples_to_tables

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posttrain.errors import RecipeError, did_you_mean
-from posttrain.evals.compare import Answers
+from posttrain.evals.comparison import Answers
 from posttrain.evals.store import read_answers
 from posttrain.store import Scores
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
 from posttrain.engines.base import Sampling
 from posttrain.errors import RecipeError
-from posttrain.evals.answer import answers
+from posttrain.evals.answering import answers
+from posttrain.evals.comparison import MAX_UNDECIDED
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.journal import Journal
 from posttrain.evals.metrics import measure
@@ -51,6 +52,8 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
             work.note(_line(entry))
         timing.extend(run.timing)
         run.close()
+    undecided = max(e["undecided_rate"] for e in entries)
+    work.certify("the grader decides", undecided <= MAX_UNDECIDED, undecided=undecided, tolerance=MAX_UNDECIDED)
     work.write_json("timing.json", timing)
     work.write_json("scores.json", {"version": SCORES_VERSION, "entries": entries})
     work.summarise(**{f"{e['model']} on {e['benchmark']}": round(e["accuracy"], 4) for e in entries})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from posttrain.evals.compare import Answers
+from posttrain.evals.comparison import Answers
 from posttrain.store import Samples, Scores
 
 

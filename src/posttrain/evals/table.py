@@ -17,8 +17,9 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of accuracies in points, signed, with a true minus: −3.2."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    """A difference of accuracies in points, signed, with a true minus: −3.2; plain 0.0."""
+    shown = f"{100 * value:+.1f}"
+    return "0.0" if float(shown) == 0 else shown.replace("-", "−")
 
 
 def p_value(p: float) -> str:

@@ -3,9 +3,12 @@
 from posttrain.hub.download import offline, snapshot, unreachable
 from posttrain.hub.fetching import fetch, read_repository
 from posttrain.hub.mirror import find, listing, mirror_root
+from posttrain.hub.names import NAMES, Named
 from posttrain.hub.resolve import looks_like_hub_name, resolve_model
 
 __all__ = [
+    "NAMES",
+    "Named",
     "fetch",
     "find",
     "listing",

@@ -7,6 +7,12 @@ from pathlib import Path
 
 from posttrain.errors import DataError, ModelError, PosttrainError
 from posttrain.hub.mirror import VARIABLE, Kind
+from posttrain.hub.names import NAMES
+
+
+class NotOnHubError(ModelError, DataError):
+    """The Hub has no such repository, or not for this account."""
+
 
 # Weights in formats that need unpickling, or that we don't read, stay where they are.
 _UNWANTED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "original/*", "onnx/*")
@@ -45,7 +51,7 @@ def snapshot(kind: Kind, ref: str, revision: str | None, folder: Path | None = N
     except RevisionNotFoundError:
         raise failure(f"the Hub has no revision {revision!r} of {ref}. Its page lists branches and commits.") from None
     except RepositoryNotFoundError:
-        raise failure(
+        raise NotOnHubError(
             f"the Hub has no {kind} {ref!r} that this account may read. Check the name; for a private one set HF_TOKEN."
         ) from None
     except HFValidationError:
@@ -73,8 +79,11 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 def unreachable(kind: Kind, ref: str, revision: str | None) -> str:
     """The remedy for a node without network."""
-    options = (" --kind dataset" if kind == "dataset" else "") + (f" --revision {revision}" if revision else "")
+    name, wanted = ref, f" --revision {revision}" if revision else ""
+    for short, named in NAMES.items():
+        if kind == "dataset" and (named.repository, named.revision) == (ref, revision):
+            name, wanted = short, ""
     return (
-        f"Where there is network run `posttrain fetch {ref}{options}`, copy the mirror here and set {VARIABLE} to its "
-        "folder."
+        f"Where there is network run `posttrain fetch {name} --to mirror{wanted}`, copy the folder here and set "
+        f"{VARIABLE} to it."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,22 +11,48 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.errors import DataError, MissingExtraError, StoreError
-from posttrain.hub.download import snapshot
-from posttrain.hub.mirror import LISTING, Kind, listing, place
+from posttrain.hub.download import NotOnHubError, snapshot
+from posttrain.hub.mirror import LISTING, VARIABLE, Kind, listing, mirror_root, place
+from posttrain.hub.names import NAMES
 from posttrain.store import sha256_file, write_atomic, write_json
 
 
 def fetch(
-    refs: Sequence[str], destination: str | Path, *, kind: Kind = "model", revision: str | None = None
+    refs: str | Sequence[str],
+    destination: str | Path | None = None,
+    *,
+    kind: Kind | None = None,
+    revision: str | None = None,
 ) -> list[Path]:
-    """Mirrors every ref below `destination` and returns the folders, in the order of `refs`.
+    """Mirrors every ref below `destination` (default: ``POSTTRAIN_DATA``) and returns the folders, in their order.
 
-    A ref is ``org/name``; a dataset's may name one of its subsets, ``openai/gsm8k:main``. A folder appears only when
-    all of its files are there, with ``mirror.json`` listing their sha256; what is there already and whole is kept, a
+    A ref is ``org/name``, or the short name of a dataset (``gsm8k``); a dataset's may name one of its subsets,
+    ``openai/gsm8k:main``. Without a `kind` it is the model of that name, or else the dataset. A folder appears only
+    when all its files are there, with ``mirror.json`` listing their sha256; what is there already and whole is kept, a
     download cut short goes on where it stopped, and a damaged copy is fetched again. ModelError or DataError as
     `snapshot`; StoreError when something else stands in a folder's place.
     """
-    return [_fetch(ref, Path(destination).expanduser(), kind, revision) for ref in refs]
+    root = Path(destination).expanduser() if destination is not None else mirror_root()
+    if root is None:
+        raise DataError(f"no folder to fetch into: {VARIABLE} is not set. Set it, or name a folder.")
+    return [_fetch_any(ref, root, kind, revision) for ref in ([refs] if isinstance(refs, str) else refs)]
+
+
+def _fetch_any(ref: str, root: Path, kind: Kind | None, revision: str | None) -> Path:
+    named = NAMES.get(ref)
+    if named is not None:
+        subset = f":{named.subset}" if named.subset else ""
+        return _fetch(named.repository + subset, root, "dataset", revision or named.revision)
+    if kind is not None or ":" in ref:
+        return _fetch(ref, root, kind or "dataset", revision)
+    kinds: tuple[Kind, ...] = ("model", "dataset")
+    for each in kinds:
+        with contextlib.suppress(NotOnHubError):
+            return _fetch(ref, root, each, revision)
+    raise NotOnHubError(
+        f"the Hub has neither a model nor a dataset {ref!r} that this account may read. Check the name; for a private "
+        "one set HF_TOKEN."
+    )
 
 
 def _fetch(ref: str, root: Path, kind: Kind, revision: str | None) -> Path:
@@ -40,7 +67,6 @@ def _fetch(ref: str, root: Path, kind: Kind, revision: str | None) -> Path:
         )
     partial = target.with_name(f".{target.name}.partial")
     download = partial / "repository"
-    download.mkdir(parents=True, exist_ok=True)
     snapshot(kind, repository, revision, download)
     commit = _commit(download)
     if kind == "model":

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from posttrain.errors import ModelError, StoreError
+from posttrain.hub import resolve_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,10 +33,10 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Use one of {', '.join(DTYPES)}.")
-    _check_folder(ref)
+    folder = _folder(ref, revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(ref), revision=revision, dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
+            str(folder), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         raise ModelError(_cannot_load("model", ref, error)) from error
@@ -44,9 +45,9 @@ def load_model(
 
 def load_tokenizer(ref: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model. Raises ModelError where there is none."""
-    _check_folder(ref)
+    folder = _folder(ref, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(ref), revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(_cannot_load("tokenizer", ref, error)) from error
     return cast("PreTrainedTokenizerBase", tokenizer)
@@ -81,14 +82,13 @@ def save_model(
     temporary.rename(folder)
 
 
-def _check_folder(ref: str | Path) -> None:
-    path = Path(ref)
-    if path.is_dir() and not (path / "config.json").exists():
+def _folder(ref: str | Path, revision: str | None) -> Path:
+    folder = resolve_model(ref, revision)
+    if not (folder / "config.json").exists():
         raise ModelError(
-            f"{path} is a folder without config.json: not a model. Give the folder that holds config.json."
+            f"{folder} is a folder without config.json: not a model. Give the folder that holds config.json."
         )
-    if isinstance(ref, Path) and not path.exists():
-        raise ModelError(f"{path} does not exist. Give a model folder or a hub name such as Qwen/Qwen2.5-0.5B.")
+    return folder
 
 
 def _cannot_load(what: str, ref: str | Path, error: Exception) -> str:

@@ -50,7 +50,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
         return logprobs, entropy, top1
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad: Tensor, _entropy: Tensor, _top1: Tensor
     ) -> tuple[Tensor, Tensor, None, None, None]:
         hidden, weight, targets = ctx.saved_tensors

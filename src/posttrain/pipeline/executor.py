@@ -131,9 +131,13 @@ def line_of(node: Node, made: Made, graph: Graph) -> str:
     """``student   made    12.3 s  loss 0.31  tokens 81920``."""
     width = max(len(name) for name in graph.nodes)
     parts = [f"{node.name:<{width}}", f"{made.outcome:<7}", f"{made.seconds:7.1f} s"]
-    numbers = "  ".join(f"{key} {_number(value)}" for key, value in made.summary.items())
+    numbers = "  ".join(f"{key} {_number(value)}" for key, value in made.summary.items() if _short(value))
     aside = f"(the old one is {made.aside.name})" if made.aside else ""
     return "  ".join(filter(None, [*parts, numbers, aside]))
+
+
+def _short(value: Any) -> bool:
+    return isinstance(value, int | float | str)  # tables of numbers stay in the manifest
 
 
 def _number(value: Any) -> str:

@@ -140,9 +140,8 @@ class _Resolver:
             for name in names:
                 made = self.declared[name].spec.output
                 if not issubclass(made, takes.kinds):
-                    raise RecipeError(
-                        f"{stage.where} needs '{takes.name}', but '{name}' makes {made.kind}.{self._suggest(stage, takes)}"
-                    )
+                    hint = self._suggest(stage, takes)
+                    raise RecipeError(f"{stage.where} needs '{takes.name}', but '{name}' makes {made.kind}.{hint}")
             read |= names
         return read
 

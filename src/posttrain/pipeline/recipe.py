@@ -30,8 +30,8 @@ class RecipeFile(Config):
     matrix: lists of values; stages that name a key are made once per value.
     stages: bodies by name.
     smoke: overrides for --smoke.
-    devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run. tracking: trackers
-    that are given the metrics beside metrics.jsonl, e.g. [wandb].
+    devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
+    tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
     """
 
     name: str

@@ -30,6 +30,9 @@ class Wishes:
     def again(self, graph: Graph) -> dict[str, Again]:
         """Stages named --fresh are made again, and what follows from them where its inputs come out different."""
         named = [name for wish in self.fresh for name in graph.select(wish)]
+        idle = [name for name in named if name not in self.wanted(graph)]
+        if idle:
+            raise RecipeError(f"--fresh {idle[0]} asks for a stage that --only or --from leaves out. Drop one of them.")
         following: dict[str, Again] = dict.fromkeys(graph.after(named), "if inputs changed")
         always: dict[str, Again] = dict.fromkeys(named, "always")
         return following | always

@@ -26,6 +26,18 @@ def chat(shots: Sequence[Problem], system: str | None) -> Template:
     return Template("chat", render, end=end_of_turn, markup=True)
 
 
+def chat_ids(turns: Sequence[dict[str, str]], tokenizer: Tokenizer) -> list[int]:
+    """Ids of a conversation, `turns` of {"role", "content"}, up to where the assistant's next answer begins.
+
+    DataError for a user's turn that holds markup; ModelError where the chat template refuses the turns.
+    """
+    for turn in turns:
+        if turn["role"] != "assistant":
+            _refuse_markup(turn["content"], tokenizer)
+    text = _apply(tokenizer, list(turns), generation=True)
+    return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
 def end_of_turn(tokenizer: Tokenizer) -> int:
     """The id of the token that the chat template writes after an assistant's text; its eos where it writes none."""
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]

@@ -20,5 +20,5 @@ def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
     work.write_json("report.json", contents.as_json())
     for line in [*contents.headlines, *(r["reason"] for r in contents.refused)]:
         work.note(line)
-    work.summarise(headlines=contents.headlines)
+    work.summarise(comparisons=len(contents.comparisons), refused=len(contents.refused))
     return Report(work.dir)

@@ -18,7 +18,8 @@ def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
     xs = [x for s in panel.series for x in s.xs]
     ys = [y for s in panel.series for y in s.ys]
     x_ticks = nice_ticks(min(xs), max(xs), 6)
-    y_ticks = nice_ticks(min(0.0, *ys) if panel.share else min(ys), max(ys), 5)
+    # A share is drawn from 0, and one that is 0 all along still has an axis that says so.
+    y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5) if panel.share else nice_ticks(min(ys), max(ys), 5)
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
     y_low, y_high = y_ticks[0], y_ticks[-1]
 

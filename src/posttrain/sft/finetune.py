@@ -11,6 +11,7 @@ from posttrain.prompts import get_template
 from posttrain.sft.config import SFTConfig
 from posttrain.sft.supervised import Plan, train
 from posttrain.store import Checkpoint, Problems, Samples, Tokens
+from posttrain.training.aggregation import Aggregation
 from posttrain.training.batches import steps_of_epochs
 from posttrain.training.tokenise import TokenReport, check_tokenizer, read_tokens, tokenise
 from posttrain.training.update import pick_device
@@ -43,7 +44,7 @@ def finetune(
             raise DataError("validation.every is set, but the stage has no 'problems' to validate on. Add problems: ….")
         validator = Validator.make(config.validation, problems, policy, tokenizer, template)
         validate = functools.partial(validator.maybe, steps=steps)
-    aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
+    aggregation: Aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
     plan = Plan(examples, config.batch_size, steps, aggregation, "sft", validate)
     train(config, plan, policy, tokenizer, work)
     work.summarise(examples=len(examples), epochs=round(steps * config.batch_size / len(examples), 2))

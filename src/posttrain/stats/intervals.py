@@ -18,7 +18,7 @@ from posttrain.errors import DataError
 Floats = NDArray[np.float64]
 
 SMALL = 300  # below this many problems a proportion gets Wilson's interval (one sample of each)
-FEW = 10  # ... and also when fewer successes, or fewer failures, than this were seen
+FEW = 10  # ... and any evaluation in which fewer problems than this had a success, or had a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,12 @@ def clustered_standard_error(scores: ArrayLike, clusters: ArrayLike) -> float:
     return math.sqrt(float((sums**2).sum()) * sums.size / (sums.size - 1)) / values.size
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion; never of zero width, also at 0 of n and n of n."""
+def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a proportion; never of zero width, also at 0 of n and n of n.
+
+    `successes` may be a sum of item means: samples of one problem can only narrow the truth, so the interval is then
+    conservative.
+    """
     if not 0 <= successes <= n or n < 1:
         raise DataError(f"wilson needs 0 <= successes <= n and n >= 1, got {successes} of {n}.")
     z = z_value(confidence)
@@ -132,20 +136,16 @@ def bca_interval(
 def estimate_accuracy(scores: ArrayLike, samples_per_item: int = 1, confidence: float = 0.95) -> Estimate:
     """The mean of n item scores in [0, 1] with the interval that fits.
 
-    One sample of each problem: Wilson below 300 problems, or when nearly all answers agree (a t interval of 0 correct
-    of 1,319 would be the point 0 and claim certainty). Otherwise the item-level t interval, cut at 0 and 1. Scores that
-    are all 0 or all 1 keep Wilson's interval over problems for any number of samples, for the same reason.
+    Wilson for one sample of each of fewer than 300 problems, and whenever nearly all problems agree: a t interval of 0
+    correct of 1,319 would be the point 0 and claim certainty. Otherwise the item-level t interval, cut at 0 and 1.
     """
     values = as_items(scores)
     if (values < 0).any() or (values > 1).any():
         raise DataError("accuracies lie in [0, 1]; use t_interval or bca_interval for other scores.")
     n, mean, se = int(values.size), float(values.mean()), standard_error(values)
-    binary = bool(np.isin(values, (0.0, 1.0)).all())
-    successes = round(float(values.sum()))
-    constant = np.ptp(values) == 0
-    few = min(successes, n - successes) < FEW
-    if binary and (constant or (samples_per_item == 1 and (n < SMALL or few))):
-        low, high = wilson(successes, n, confidence)
+    single = samples_per_item == 1 and n < SMALL and bool(np.isin(values, (0.0, 1.0)).all())
+    if single or min(int((values > 0).sum()), int((values < 1).sum())) < FEW:
+        low, high = wilson(float(values.sum()), n, confidence)
         return Estimate(mean, low, high, se, n, confidence, "wilson")
     low, high = t_interval(values, confidence)
     return Estimate(mean, max(0.0, low), min(1.0, high), se, n, confidence, "t")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,20 @@ def _lines(origin: Origin, lead: str, below: str, seen: set[str]) -> Iterator[st
     facts = [manifest.stage, manifest.finished or "not finished", f"seed {manifest.seed}", f"posttrain {code}", *notes]
     yield f"{lead}{role}{origin.name}  {', '.join(facts)}"
     bar = "│  " if origin.inputs else "   "
-    settings = ", ".join(f"{k}={v}" for k, v in manifest.config.items() if v is not None)
-    if settings:
-        yield f"{below}{bar}{settings}"
+    for line in textwrap.wrap(", ".join(_settings(manifest.config)), 110, break_long_words=False):
+        yield f"{below}{bar}{line}"
     for position, inner in enumerate(origin.inputs):
         last = position == len(origin.inputs) - 1
         yield from _lines(inner, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}", seen)
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """``optimizer.lr=0.001`` for everything that is set."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        elif value not in (None, [], ""):
+            yield f"{prefix}{key}={value}"
 
 
 def as_dict(origin: Origin) -> dict[str, Any]:

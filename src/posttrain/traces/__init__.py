@@ -1,1 +1,1 @@
-"""Placeholder, written by its room."""
+"""A teacher's worked answers to problems; stages.py has the `traces` stage."""

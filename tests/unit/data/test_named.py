@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posttrain.data.config import DataConfig
-from posttrain.data.known import gsm8k, hub_reference
+from posttrain.data.known import gsm8k
 from posttrain.data.rows import Row
 from posttrain.data.stages import data
 from posttrain.errors import DataError
@@ -47,7 +47,7 @@ def test_gsm8k_without_an_answer_behind_the_mark_is_refused() -> None:
 def test_a_mirror_with_one_file_missing_is_not_half_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gsm8k_train.jsonl").write_text(json.dumps(PUBLISHED) + "\n")
     monkeypatch.setenv("POSTTRAIN_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"posttrain fetch openai/gsm8k --kind dataset"):
+    with pytest.raises(DataError, match=r"posttrain fetch gsm8k --to mirror"):
         load(tmp_path, dataset="gsm8k")
 
 
@@ -55,11 +55,6 @@ def test_a_mirror_that_is_no_folder_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("POSTTRAIN_DATA", str(tmp_path / "absent"))
     with pytest.raises(DataError, match=r"POSTTRAIN_DATA is .* which is no folder"):
         load(tmp_path, dataset="gsm8k")
-
-
-def test_names_know_their_place_on_the_hub() -> None:
-    assert hub_reference("gsm8k")[0] == "openai/gsm8k:main"
-    assert hub_reference("org/mine") == ("org/mine", None)
 
 
 def test_gsm8k_reserves_exactly_512_of_7473_and_every_gold_is_readable(mirror: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.evals.fakes import right, wrong
 
 from posttrain.errors import DataError, RecipeError
 from posttrain.evals import EvalConfig, read_answers
-from posttrain.records import Problem, problems_to_table
+from posttrain.records import Problem, Verdict, problems_to_table
 from posttrain.store import Problems, write_table
 
 DIGESTED = ("scores.json", "base/sums-test/samples.parquet", "base/sums-test/verdicts.parquet")
@@ -119,3 +120,16 @@ def test_unusable_problems_are_refused_before_anything_is_generated(
     with pytest.raises(DataError, match=complaint):
         run_eval({"base": right}, source=Problems(tmp_path / "bad", name="bad"))
     assert not run_eval.engines["base"].generated  # type: ignore[attr-defined]
+
+
+def test_an_undecided_grader_turns_the_certificate_red(
+    run_eval: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_eval({"base": right})
+    line = json.loads((tmp_path / "scores/certificate.json").read_text())["the grader decides"]
+    assert (line["ok"], line["undecided"]) == (True, 0.0)
+    monkeypatch.setattr("posttrain.evals.answering.grade", lambda *_, **__: Verdict(None, False, None, "timeout"))
+    scores = run_eval({"base": right}, "unsure").read()
+    assert not json.loads((tmp_path / "unsure/certificate.json").read_text())["the grader decides"]["ok"]
+    assert scores["entries"][0]["bounds"] == [0.0, 1.0]
+    assert scores["entries"][0]["accuracy"] == 0.0

@@ -25,6 +25,7 @@ class Hub:
     url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    revisions: list[str] = field(default_factory=lambda: ["main", "v1", COMMIT])
     stalled: str | None = None
     down: bool = False
 
@@ -59,7 +60,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
             revision = revision if mark else tree_revision.partition("/")[0] or "main"
             if repository not in hub.files:
                 self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
-            elif revision not in ("main", "v1", COMMIT):
+            elif revision not in hub.revisions:
                 self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
             else:
                 names = hub.files[repository]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from posttrain.hub import resolve_model
+from posttrain.hub import NAMES, resolve_model
 from posttrain.stage import Workspace
 from posttrain.store import sha256_file
 
@@ -178,6 +178,22 @@ print(work.summary)
     assert f"'train': 1, 'from': 'hub', 'repository': 'org/sums', 'commit': '{stand_in.COMMIT}'" in result.stdout
 
 
+def test_without_a_kind_a_name_is_the_model_or_else_the_dataset(hub: Any, tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    code = "print(*fetch(['org/tiny', 'org/sums'], kind=None))"
+    result = run(hub, tmp_path, code, POSTTRAIN_DATA="mirror")
+    assert result.stdout == "mirror/models/org/tiny mirror/datasets/org/sums\n", result.stderr
+
+
+def test_a_short_name_is_fetched_at_its_pinned_revision(hub: Any, tmp_path: Path) -> None:
+    hub.files["datasets/openai/gsm8k"] = hub.files["datasets/org/sums"]
+    named = NAMES["gsm8k"].revision
+    hub.revisions.append(named)
+    result = run(hub, tmp_path, "print(fetch('gsm8k', 'mirror')[0])")
+    assert result.stdout == f"mirror/datasets/openai/gsm8k@{named}\n", result.stderr
+    assert [p.name for p in (tmp_path / f"mirror/datasets/openai/gsm8k@{named}").iterdir() if p.is_dir()] == ["main"]
+
+
 def test_a_name_is_a_folder_then_the_mirror_then_the_hub(
     hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +215,8 @@ def test_a_name_is_a_folder_then_the_mirror_then_the_hub(
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("fetch(['org/none'], 'mirror')", "the Hub has no model 'org/none'"),
+        ("fetch(['org/none'], 'mirror')", "the Hub has neither a model nor a dataset 'org/none'"),
+        ("resolve_model('org/none')", "the Hub has no model 'org/none'"),
         ("fetch(['org/tiny'], 'mirror', revision='v9')", "the Hub has no revision 'v9' of org/tiny"),
         ("fetch(['what is this'], 'mirror')", "neither a folder here nor a hub name"),
         ("fetch(['org/sums:absent'], 'mirror', kind='dataset')", "`datasets` can't read org/sums"),
@@ -218,7 +235,7 @@ def test_without_network_the_message_says_how_to_use_a_mirror(hub: Any, tmp_path
     code = "try:\n    resolve_model('org/tiny', 'v1')\nexcept ModelError as error:\n    print(error)"
     result = run(hub, tmp_path, code, POSTTRAIN_DATA="", HF_HUB_OFFLINE=offline, HF_ENDPOINT="http://127.0.0.1:9")
     assert "the Hub can't be reached" in result.stdout, result.stderr
-    assert "posttrain fetch org/tiny --revision v1" in result.stdout
+    assert "posttrain fetch org/tiny --to mirror --revision v1" in result.stdout
     assert "POSTTRAIN_DATA" in result.stdout
 
 

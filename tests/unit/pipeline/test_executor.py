@@ -110,6 +110,8 @@ def test_from_makes_a_stage_and_all_that_follows(tmp_path: Path) -> None:
 def test_wishes_for_stages_that_are_not_there_say_what_was_meant(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"there is no stage 'studnt' in r.yaml. Did you mean 'student'\?"):
         run(tmp_path, fresh=("studnt",))
+    with pytest.raises(RecipeError, match="--fresh problems asks for a stage that --only or --from leaves out"):
+        run(tmp_path, only="student", fresh=("problems",))
     with pytest.raises(RecipeError, match="--only and --from"):
         run(tmp_path, only="student", start="student")
 
@@ -202,12 +204,12 @@ def test_independent_stages_run_side_by_side_one_per_device(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("importable")
 def test_a_failure_lets_what_runs_finish_and_starts_nothing_new(tmp_path: Path) -> None:
-    recipe = {**WIDE, "matrix": {"who": ["fails", "b", "c"]}}
+    recipe = {**WIDE, "matrix": {"who": ["fails", "slow", "c"]}}
     with pytest.raises(TrainingError, match="the loss is NaN") as caught:
         run(tmp_path, recipe=recipe)
     assert "in stage 'branch--fails'" in caught.value.__notes__[0]
     assert "branch--fails.log" in caught.value.__notes__[0]
-    assert json.loads((tmp_path / "wide" / "branch--b" / "manifest.json").read_text())["status"] == "finished"
+    assert json.loads((tmp_path / "wide" / "branch--slow" / "manifest.json").read_text())["status"] == "finished"
     assert not (tmp_path / "wide" / "branch--c").exists()
 
 

@@ -195,3 +195,11 @@ def test_a_stage_that_died_after_its_work_and_before_its_seal_is_not_taken_for_f
     unsealed.status, unsealed.outputs, unsealed.digest = "running", {}, None
     unsealed.write(tmp_path / "b")
     assert manifest(run_stage(T + "student", {}, {}, tmp_path / "b")).digest == before.digest
+
+
+def test_a_disk_that_fills_up_inside_a_stage_is_said_and_nothing_counts_as_a_result(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no space left to write .*free some space and run again"):
+        run_stage(T + "fills_the_disk", {}, {}, tmp_path / "a")
+    assert manifest(tmp_path / "a").status == "running"
+    with pytest.raises(RecipeError, match="a is not finished"):
+        run_stage(T + "told", {}, {"problems": tmp_path / "a"}, tmp_path / "b")

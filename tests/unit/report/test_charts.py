@@ -41,6 +41,12 @@ def test_a_chart_escapes_names_and_draws_every_series() -> None:
     assert chart.count("<path") == 2
 
 
+def test_an_accuracy_of_0_is_drawn_on_an_axis_that_starts_at_0() -> None:
+    chart = line_chart(Panel("Accuracy", "step", (Series("a", (0, 10), (0.0, 0.0)),), True))
+    assert "0 %" in chart
+    assert "−" not in chart
+
+
 def test_a_constant_curve_at_one_step_can_be_drawn() -> None:
     assert "<path" in line_chart(Panel("flat", "step", (Series("a", (5, 5), (0.0, 0.0)),), False))
 

@@ -135,3 +135,12 @@ def test_a_verdict_follows_the_adjusted_p() -> None:
 def test_different_numbers_of_problems_are_refused() -> None:
     with pytest.raises(DataError, match="same problems: 3 of a, 4 of b"):
         stats.compare_paired([0, 1, 1], [0, 1, 1, 1])
+
+
+def test_families_and_intervals_equal_statsmodels() -> None:
+    several = pytest.importorskip("statsmodels.stats.multitest", reason="statsmodels is not installed")
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    p = [0.001, 0.2, 0.04, 0.04, 0.9]
+    assert stats.holm(p) == pytest.approx(list(several.multipletests(p, method="holm")[1]))
+    assert stats.benjamini_hochberg(p) == pytest.approx(list(several.multipletests(p, method="fdr_bh")[1]))
+    assert stats.wilson(13, 70) == pytest.approx(proportion.proportion_confint(13, 70, method="wilson"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,35 @@ class NativeEngine:
 
         Raises EngineError for a prompt that can't be run and for logits that are not finite.
         """
+        batch = self._batch(iter(prompts), sampling)
+        try:
+            while True:
+                # Not held across the yield: the caller may train between two completions.
+                with torch.inference_mode():
+                    finished = batch.step()
+                if finished is None:
+                    return
+                yield from finished
+        finally:
+            self._spare = batch.cache
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[int]:
+        """Token ids of one sample as they come, the stop token included."""
+        batch = self._batch(iter([prompt]), replace(sampling, n=1))
+        seen = 0
+        try:
+            while True:
+                with torch.inference_mode():
+                    finished = batch.step()
+                if finished is None:
+                    return
+                ids = finished[0].token_ids if finished else tuple(batch.tokens[0, : batch.counts[0]].tolist())
+                yield from ids[seen:]
+                seen = len(ids)
+        finally:
+            self._spare = batch.cache
+
+    def _batch(self, prompts: Iterator[Prompt], sampling: Sampling) -> Batch:
         outside = [i for i in sampling.stop_token_ids if not 0 <= i < self.shape.vocab]
         if outside:
             raise EngineError(
@@ -90,10 +120,10 @@ class NativeEngine:
             cache, self._spare = self._spare, None
             if cache is None or cache.device != weights.embed.device or cache.dtype != weights.embed.dtype:
                 cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype)
-            batch = Batch(
+            return Batch(
                 weights,
                 cache,
-                iter(prompts),
+                prompts,
                 sampling,
                 context=self.context,
                 pad_id=self.pad_id,
@@ -101,17 +131,6 @@ class NativeEngine:
                 counters=self.counters,
                 stop_strings=stops,
             )
-        steps = batch.run()
-        try:
-            while True:
-                # Not held across the yield: the caller may train between two completions.
-                with torch.inference_mode():
-                    completion = next(steps, None)
-                if completion is None:
-                    return
-                yield completion
-        finally:
-            self._spare = cache
 
     def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
         """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1, in the given order."""

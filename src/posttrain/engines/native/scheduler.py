@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ class Counters:
 
 
 class Batch:
-    """One generate() call: pulls prompts, runs steps, yields Completions."""
+    """The work of one generate() call: pulls prompts, and each step adds a token to every running sample."""
 
     def __init__(
         self,
@@ -95,28 +95,40 @@ class Batch:
         self.tokens = np.zeros((rows, 64), dtype=np.int32)
         self.logprobs = np.zeros((rows, 64), dtype=np.float32)
         self.stops = np.zeros(weights.shape.vocab, dtype=np.bool_)
+        self.refill = max(1, rows // 16)  # wait for a few free rows: a prefill of one prompt wastes its overhead
         if not sampling.ignore_eos:
             self.stops[list(sampling.stop_token_ids)] = True
 
-    def run(self) -> Iterator[Completion]:
-        """Steps until every sample of every prompt is done."""
-        refill = max(1, self.cache.rows // 16)  # wait for a few free rows: a prefill of one prompt wastes its overhead
-        while True:
-            free = self.cache.rows - self.active
-            if free >= refill or self.active == 0:
-                while free := self.cache.rows - self.active:
-                    first_logits = self._place(free)
-                    if first_logits is None:
-                        break
-                    fresh = first_logits.shape[0]
-                    yield from self._accept(self.active - fresh, fresh, first_logits)
-            if self.active == 0:
-                return
-            logits = self._decode()
-            yield from self._accept(0, self.active, logits)
+    def step(self) -> list[Completion] | None:
+        """Fill free rows, then one token for every row. The Completions that ended; None when all work is done."""
+        finished: list[Completion] = []
+        free = self.cache.rows - self.active
+        if free >= self.refill or self.active == 0:
+            while free := self.cache.rows - self.active:
+                first_logits = self._place(free)
+                if first_logits is None:
+                    break
+                fresh = first_logits.shape[0]
+                finished += self._accept(self.active - fresh, fresh, first_logits)
+        if self.active:
+            finished += self._accept(0, self.active, self._decode())
+        return finished if finished or self.active else None
+
+    def cancel(self, wanted: Callable[[Prompt], bool]) -> list[Completion]:
+        """End the running samples of the prompts that `wanted` picks; what they have said comes back as `cancelled`."""
+        gone = [row for row, state in enumerate(self.rows) if wanted(state.prompt)]
+        completions = [self._completion(row, "cancelled") for row in gone]
+        self._remove(gone)
+        for ready in self.waiting:
+            for group in ready.groups:
+                if wanted(group.prompt):
+                    group.placed = self.sampling.n
+        return completions
 
     def _place(self, free: int) -> Tensor | None:
         """Put up to `free` samples into rows; the logits of their first tokens, None when there are no more."""
+        while self.waiting and all(group.placed == self.sampling.n for group in self.waiting[0].groups):
+            self.waiting.popleft()  # its last samples were placed, or cancelled
         if not self.waiting and not self.exhausted:
             self._prefill(free)
         if not self.waiting:
@@ -132,8 +144,6 @@ class Batch:
             group.placed += take
             if take:
                 longest = max(longest, len(group.prompt.token_ids))
-        if ready.groups[-1].placed == self.sampling.n:
-            self.waiting.popleft()
         start = self.active
         self._reserve(longest + 1)
         self.cache.fill(start, source, ready.layers, longest)

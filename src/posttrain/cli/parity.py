@@ -1,0 +1,70 @@
+"""``posttrain parity MODEL``: do the native engine and the module's own forward agree?"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # largest difference of one token's log-probability, in nats
+
+
+@click.command()
+@click.argument("model")
+@click.option("--revision", help="Of a hub model.")
+@click.option("--dtype", type=click.Choice(list(TOLERANCE)), default="float32", show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--prompts", default=8, show_default=True, help="How many questions to continue.")
+@click.option("--tokens", default=64, show_default=True, help="Sampled tokens per question.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Numbers for a program.")
+def parity(
+    model: str, revision: str | None, dtype: str, device: str, prompts: int, tokens: int, seed: int, as_json: bool
+) -> None:
+    """Compare log-probabilities of the native engine with MODEL's own forward, on text it samples.
+
+    Two paths: the tokens as they are sampled one by one (what reinforcement learning learns from), and the same text
+    scored at once. Fails (exit code 2) where one token differs by more than the precision explains.
+    """
+    from posttrain import engines
+    from posttrain.engines.parity import parity as scored_parity
+    from posttrain.engines.parity import sampled_parity
+    from posttrain.errors import EngineError
+    from posttrain.models import load_model, load_tokenizer
+    from posttrain.prompts import document_ids
+    from posttrain.seeding import derive
+
+    module, tokenizer = load_model(model, revision=revision, dtype=dtype, device=device), load_tokenizer(model)
+    engine = engines.NativeEngine(module, pad_id=int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0))
+    asked = [
+        engines.Prompt(
+            str(i),
+            # Prompts of different lengths: each is the one before and one more sum.
+            tuple(document_ids(" ".join(f"{k} + {k * k} = {k + k * k}." for k in range(i + 1)), tokenizer)[:-1]),
+            seed=derive(seed, "parity", i),
+        )
+        for i in range(prompts)
+    ]
+    sampling = engines.Sampling(max_tokens=tokens)
+    completions = list(engine.generate(asked, sampling))
+    found = {
+        "sampled": sampled_parity(engine, module, asked, sampling),
+        "scored": scored_parity(engine, module, [c.prompt_ids + c.token_ids for c in completions]),
+    }
+    rows = {
+        path: {"tokens": p.tokens, "max": p.max_difference, "mean": p.mean_difference, "kl": p.kl}
+        for path, p in found.items()
+    }
+    if as_json:
+        click.echo(json.dumps({"model": model, "dtype": dtype, "tolerance": TOLERANCE[dtype], **rows}, indent=2))
+    else:
+        click.echo(f"{'path':<9}{'tokens':>8}{'max |Δ|':>12}{'mean |Δ|':>12}{'KL':>12}   (nats, {dtype})")
+        for path, row in rows.items():
+            click.echo(f"{path:<9}{row['tokens']:>8}{row['max']:>12.2e}{row['mean']:>12.2e}{row['kl']:>12.2e}")
+    for path, p in found.items():
+        if not p.holds(TOLERANCE[dtype]):
+            raise EngineError(
+                f"parity: the engine's {path} log-probabilities differ from the module's by up to "
+                f"{p.max_difference:.2g}, and {dtype} explains {TOLERANCE[dtype]:g}. Use the engine 'hf' for this "
+                "model, and report its config.json as a bug."
+            )

@@ -59,6 +59,7 @@ class Verdict:
     format_ok: bool
     extracted: str | None
     reason: str
+    isolation: str | None = None  # how a program was shut in while it was judged; None where nothing was run
 
     @property
     def parsed(self) -> bool:
@@ -156,6 +157,7 @@ def verdict_schema() -> pa.Schema:
             pa.field("format_ok", pa.bool_(), nullable=False),
             pa.field("extracted", pa.string()),
             pa.field("reason", pa.string(), nullable=False),
+            pa.field("isolation", pa.string()),
         ]
     )
 
@@ -234,6 +236,7 @@ def samples_to_tables(samples: Iterable[Sample]) -> tuple[pa.Table, pa.Table]:
                     "format_ok": s.verdict.format_ok,
                     "extracted": s.verdict.extracted,
                     "reason": s.verdict.reason,
+                    "isolation": s.verdict.isolation,
                 }
             )
     return (
@@ -246,7 +249,7 @@ def samples_from_tables(generations: pa.Table, verdicts: pa.Table | None = None)
     judged: dict[tuple[str, int, int | None], Verdict] = {}
     for v in verdicts.to_pylist() if verdicts is not None else ():
         judged[(v["problem_id"], v["index"], v["step"])] = Verdict(
-            v["correct"], v["format_ok"], v["extracted"], v["reason"]
+            v["correct"], v["format_ok"], v["extracted"], v["reason"], v.get("isolation")
         )
 
     def optional_tuple(value: list[Any] | None) -> tuple[Any, ...] | None:

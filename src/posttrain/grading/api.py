@@ -6,10 +6,12 @@ undecided goes to the symbolic workers, a whole batch side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from posttrain.grading import text
+from posttrain.grading import programs, text
 from posttrain.grading.cache import Cache, Decision, Key
 from posttrain.grading.pool import Result, compare_all
 from posttrain.grading.specs import SPECS, Spec, get_spec
@@ -49,6 +51,8 @@ def grade(problem: Problem, response: str, spec: str = "gsm8k", *, truncated: bo
 def grade_many(items: Sequence[tuple[Problem, str, bool]], spec: str = "gsm8k") -> list[Verdict]:
     """Verdicts of (problem, response, truncated) triples, in order. Works in any thread and process."""
     rules = get_spec(spec)
+    if rules.judge is not None:
+        return _judge_all(items, rules.judge)
     reads = [_read(problem, response, truncated, rules) for problem, response, truncated in items]
     decisions: dict[Key, Decision] = {}
     for key in {r.key for r in reads if r.verdict is None}:
@@ -60,6 +64,20 @@ def grade_many(items: Sequence[tuple[Problem, str, bool]], spec: str = "gsm8k") 
         if decision.reason != "error":  # an accident of the machine says nothing about the next time
             CACHE.put(key, decision)
     return [r.verdict or _verdict(decisions[r.key], r.key[2], r.format_ok) for r in reads]
+
+
+def _judge_all(
+    items: Sequence[tuple[Problem, str, bool]], judge: Callable[[Problem, str, bool], Verdict]
+) -> list[Verdict]:
+    """Programs run in processes of their own, one per processor at a time."""
+
+    def one(item: tuple[Problem, str, bool]) -> Verdict:
+        problem, response, truncated = item
+        parts = text.split_thinking(text.cut_end_of_turn(response or ""))
+        return judge(problem, parts.answer, truncated) if parts.closed else Verdict(False, False, None, "truncated")
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as threads:
+        return list(threads.map(one, items))
 
 
 def _read(problem: Problem, response: str, truncated: bool, rules: Spec) -> _Read:
@@ -92,6 +110,8 @@ def _verdict(decision: Decision, extracted: str, format_ok: bool) -> Verdict:
 def check_gold(problem: Problem, spec: str = "gsm8k") -> str | None:
     """None if the gold grades itself correct, else why it can't be used."""
     rules = get_spec(spec)
+    if rules.judge is not None:
+        return programs.check_tests(problem)
     if not problem.answer or not problem.answer.strip():
         return f"problem {problem.id!r} has an empty gold answer"
     gold = rules.gold(problem.answer)

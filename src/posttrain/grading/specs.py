@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from posttrain.errors import GradingError, did_you_mean
-from posttrain.grading import choice, formats, mathematics, numeric
+from posttrain.grading import choice, formats, mathematics, numeric, programs
 from posttrain.grading.extract import Found, find_numeric, find_strict_gsm8k
 from posttrain.grading.find_math import find_math
+from posttrain.records import Problem, Verdict
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Spec:
     explicit: the places of an answer that count as keeping the format.
     whole: a further demand on the form of the whole response; without it no answer is read.
     symbolic: whether undecided comparisons go to the worker pool.
+    judge: where comparing texts is not the way: (problem, answer text, truncated) -> verdict. The rest is unused then.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Spec:
     explicit: frozenset[str]
     whole: Callable[[str], bool] | None = None
     symbolic: bool = False
+    judge: Callable[[Problem, str, bool], Verdict] | None = None
 
 
 def _numeric_gold(gold: str) -> str:
@@ -62,6 +65,7 @@ _ROWS = (
     ),
     Spec("choice", choice.find_choice, choice.gold_letter, choice.same, _MARKED | {"phrase", "alone"}),
     Spec("exact", _whole_text, str.strip, str.__eq__, frozenset({"text"})),
+    Spec("code", _whole_text, str.strip, str.__eq__, frozenset(), judge=programs.judge),
 )
 SPECS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from tests.unit.engines.tiny import CONTEXT, VOCAB, prompts, tiny
@@ -13,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
 from posttrain.engines.native.cache import Cache
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.models import train_tokenizer
 
@@ -65,6 +67,33 @@ def test_a_stop_string_ends_at_the_token_that_completes_it(tokenizer: PreTrained
         before = tokenizer.decode(completion.token_ids[:-1])
         assert any(s in text for s in wanted) == (completion.finish_reason == "stop")
         assert not any(s in before for s in wanted)
+
+
+def test_a_stop_string_inside_a_thought_does_not_fire_unless_asked(tokenizer: PreTrainedTokenizerBase) -> None:
+    def ended(prompt: str, said: str, *, in_thinking: bool = False) -> bool:
+        stops = StopStrings(("done",), tokenizer, len(tokenizer), in_thinking=in_thinking)
+        return stops.ended(tuple(tokenizer(prompt)["input_ids"]), np.array(tokenizer(said)["input_ids"], np.int32))
+
+    assert ended("q", "I am done")
+    assert not ended("q <think>", "I am done")
+    assert not ended("q", "<think> I am done")
+    assert ended("q <think>", "I am </think> done")
+    assert ended("q <think>", "I am done", in_thinking=True)
+
+
+def test_a_cancelled_prompt_ends_at_once_with_what_it_said(model: torch.nn.Module) -> None:
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    asked = [Prompt("a", (1, 2)), Prompt("b", (3,)), Prompt("c", (4, 5))]
+    stream = engine.generate(asked, Sampling(n=2, max_tokens=30, stop_token_ids=tuple(range(20))))
+    found = [next(stream)]
+    other = "b" if found[0].key != "b" else "a"
+    engine.cancel(other)
+    found += list(stream)
+    cancelled = [c for c in found if c.finish_reason == "cancelled"]
+    assert {c.key for c in cancelled} <= {other}
+    assert cancelled
+    assert all(0 < len(c.token_ids) < 30 for c in cancelled)
+    assert {(c.key, c.index) for c in found} >= {(key, i) for key in {"a", "b", "c"} - {other} for i in range(2)}
 
 
 def test_stop_strings_without_a_tokenizer_are_refused(model: torch.nn.Module) -> None:

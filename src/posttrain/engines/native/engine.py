@@ -18,8 +18,8 @@ from posttrain.engines.native import runner
 from posttrain.engines.native.adapters import causal_model
 from posttrain.engines.native.cache import BLOCK, Cache
 from posttrain.engines.native.scheduler import Batch, Counters
-from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights, read_shape, read_weights, rotation_table
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.records import Completion
 from posttrain.store import Checkpoint
@@ -77,6 +77,8 @@ class NativeEngine:
         self.compiled, self.kv_budget = compiled, kv_budget
         self.version = 0
         self.counters = Counters()
+        self._cancelled: set[str] = set()
+        self._stops: tuple[tuple[tuple[str, ...], bool], StopStrings] | None = None
         self._spare: Cache | None = None
         self._rotation = rotation_table(causal_model(model), self.context, self._device())
 
@@ -96,12 +98,20 @@ class NativeEngine:
             while True:
                 # Not held across the yield: the caller may train between two completions.
                 with torch.inference_mode():
+                    cancelled = batch.cancel(self._cancelled) if self._cancelled else []
+                    self._cancelled.clear()
                     finished = batch.step()
+                yield from cancelled
                 if finished is None:
                     return
                 yield from finished
         finally:
             self._spare = batch.cache
+
+    def cancel(self, key: str) -> None:
+        """End the samples of the prompt `key` before the next token: running ones come back as `cancelled` with what
+        they have said, those that had not begun do not come. A key that is not at work is forgotten."""
+        self._cancelled.add(key)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[int]:
         """Token ids of one sample as they come, the stop token included."""
@@ -126,7 +136,7 @@ class NativeEngine:
                 f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.shape.vocab}. "
                 "Take the ids from the tokenizer that belongs to this model."
             )
-        stops = StopStrings(sampling.stop, self.tokenizer, self.shape.vocab) if sampling.stop else None
+        stops = self._stop_strings(sampling)
         with torch.inference_mode():
             weights = self._weights()
             cache, self._spare = self._spare, None
@@ -143,6 +153,16 @@ class NativeEngine:
                 counters=self.counters,
                 stop_strings=stops,
             )
+
+    def _stop_strings(self, sampling: Sampling) -> StopStrings | None:
+        """Made once for equal settings: it reads the whole vocabulary."""
+        wanted = (sampling.stop, sampling.stop_in_thinking)
+        if not sampling.stop:
+            return None
+        if self._stops is None or self._stops[0] != wanted:
+            made = StopStrings(wanted[0], self.tokenizer, self.shape.vocab, in_thinking=wanted[1])
+            self._stops = (wanted, made)
+        return self._stops[1]
 
     def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
         """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1, in the given order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import noise, runner
 from posttrain.engines.native.cache import Cache
 from posttrain.engines.native.sampler import draw
-from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.records import Completion, FinishReason
 
@@ -129,16 +129,15 @@ class Batch:
             finished += self._accept(0, self.active, logits)
         return finished if finished or self.active else None
 
-    def cancel(self, wanted: Callable[[Prompt], bool]) -> list[Completion]:
-        """End the running samples of the prompts that `wanted` picks; what they have said comes back as `cancelled`."""
-        gone = [row for row, state in enumerate(self.rows) if wanted(state.prompt)]
+    def cancel(self, keys: Collection[str]) -> list[Completion]:
+        """End the samples of the prompts with these keys; what running ones have said comes back as `cancelled`."""
+        gone = [row for row, state in enumerate(self.rows) if state.prompt.key in keys]
         completions = [self._completion(row, "cancelled") for row in gone]
         self._remove(gone)
         for group in [group for ready in self.waiting for group in ready.groups]:
-            if wanted(group.prompt):
+            if group.prompt.key in keys:
                 group.placed = group.until
-        stays = [group for group in self.preempted if not wanted(group.prompt)]
-        self.preempted = deque(stays)
+        self.preempted = deque(group for group in self.preempted if group.prompt.key not in keys)
         return completions
 
     def _place(self) -> Tensor | None:
@@ -273,7 +272,8 @@ class Batch:
         if self.stop_strings is not None:
             for offset in np.flatnonzero(self.stop_strings.may_end[token] & ~stopped):
                 row = start + int(offset)
-                stopped[offset] = self.stop_strings.ended(self.tokens[row, : self.counts[row]])
+                prompt = self.rows[row].prompt.token_ids
+                stopped[offset] = self.stop_strings.ended(prompt, self.tokens[row, : self.counts[row]])
         done = stopped | (self.counts[start:stop] >= self.limits[start:stop])
         if not done.any():
             return []

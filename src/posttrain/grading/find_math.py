@@ -22,6 +22,7 @@ _JOINT = re.compile(r"[\s$,;.\\]*(?:\\quad|\\qquad|\\text\{[^{}]*\}|and|or|[\s$,
 _JOINING = re.compile(r",|;|\band\b|\bor\b|\{\s*(?:and|or)\s*\}", re.IGNORECASE)
 _SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_UNSURE = re.compile(r"\b(?:or|maybe|perhaps|either|possibly)\b", re.IGNORECASE)
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
@@ -76,6 +77,8 @@ def said_in(line: str) -> str | None:
         return spans[-1]
     bold = _BOLD.findall(line)
     numbers = find_numbers(plain(bold[-1] if bold else head))
+    if len(set(numbers)) > 1 and _UNSURE.search(head):
+        return head
     if _OTHER_SCRIPT.search(head):
         return numbers[-1] if numbers else None
     return numbers[0] if numbers else head or None

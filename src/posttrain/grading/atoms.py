@@ -297,6 +297,8 @@ class Atoms(Cursor):
                 self.at += 1
             if self.here.kind == "end":
                 self.at += 1
+                if environment == "cases" and all(len(r) == 1 and r[0].kind == "rel" for r in rows):
+                    return Node("list", tuple(r[0] for r in rows))  # a system of equations
                 return Node("matrix", tuple(rows))
             if self.here.kind == "stop":
                 raise ParseError("open matrix")

@@ -22,9 +22,11 @@ _JOINT = re.compile(r"[\s$,;.\\]*(?:\\quad|\\qquad|\\text\{[^{}]*\}|and|or|[\s$,
 _JOINING = re.compile(r",|;|\band\b|\bor\b|\{\s*(?:and|or)\s*\}", re.IGNORECASE)
 _SPANS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_UNSURE = re.compile(r"\b(?:or|maybe|perhaps|either|possibly)\b", re.IGNORECASE)
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECASE)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
+_OTHER_SCRIPT = re.compile("[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2}")
 _LAST_LINES = 2_000  # characters at the end where fallbacks look
 
 
@@ -73,12 +75,19 @@ def said_in(line: str) -> str | None:
     spans = _spans(head)
     if spans:
         return spans[-1]
-    numbers = find_numbers(plain(head))
+    bold = _BOLD.findall(line)
+    numbers = find_numbers(plain(bold[-1] if bold else head))
+    if len(set(numbers)) > 1 and _UNSURE.search(head):
+        return head
+    if _OTHER_SCRIPT.search(head):
+        return numbers[-1] if numbers else None
     return numbers[0] if numbers else head or None
 
 
 def is_prose(text: str) -> bool:
     """Whether a text is prose around its mathematics: a word of four letters, or three shorter ones."""
+    if _OTHER_SCRIPT.search(text):
+        return True
     bare = re.sub(r"\\(?:text[a-z]*|mbox|mathrm)\s*\{[^{}]*\}|\\[a-zA-Z]+|_\{[^{}]*\}", " ", text)
     found = [w for w in re.findall(r"[a-zA-Z]{3,}", bare) if w not in FUNCTIONS and w.lower() not in _KNOWN]
     return len(found) >= 3 or any(len(w) > 3 and not is_unit(w) for w in found)

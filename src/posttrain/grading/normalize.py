@@ -47,6 +47,7 @@ _JOINED_WORDS = re.compile(r"(?<=[\d)\]}])\s*(and|or)(?=[\s\d(A-Z\\$+-]|[a-z]\b)
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d{1,30})\}")
 _PLAIN_TEXT = re.compile(r"\\text\s*\{([^a-zA-Z{}]*)\}")
+_LETTER_UNION = re.compile(r"(?<=[\])])\s*U\s*(?=[\[(])")
 _LEADING = re.compile(r"^(?:\\approx(?![a-z])|≈|=|~|:)\s*")
 _NON_DIGITS = re.compile(r"\D")
 
@@ -99,6 +100,7 @@ def latex(text: str) -> str:
         text = _DECORATION.sub(" ", text)
         text = _WRAPPERS.sub(" ", text)
     text = text.replace("$", " ").replace("**", "^") if "$" in text or "**" in text else text
+    text = _LETTER_UNION.sub(r" \\cup ", text)
     text = _SPACE_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), text)
     text = _JOINED_WORDS.sub(lambda m: f" {m[1]} ", text)
     return strip_ends(text)

@@ -18,6 +18,7 @@ from posttrain.grading.vocabulary import FRACTIONS, FUNCTIONS, PERCENT, RELATION
 
 _SETS = {"cup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus"}
 _DECIMAL_COMMA = re.compile(r"-?(?:\d{4,},\d+|\d{1,3},(?:\d\d|\d{4,}))(?![\d,])[^,]*")
+_EUROPEAN_GROUPS = re.compile(r"-?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
 
 
 class Parser(Atoms):
@@ -248,7 +249,9 @@ def readings(text: str) -> tuple[Node, ...]:
     spellings = [join_groups(spelled)]
     if spellings[0] != spelled:
         spellings.append(spelled)
-    if spelled.count(",") == 1 and _DECIMAL_COMMA.fullmatch(spelled):
+    if _EUROPEAN_GROUPS.fullmatch(spelled):
+        spellings.append(spelled.replace(".", "").replace(",", "."))
+    elif spelled.count(",") == 1 and _DECIMAL_COMMA.fullmatch(spelled):
         spellings.append(spelled.replace(",", "."))
     return tuple(tree for tree in map(parse_spelled, spellings) if tree is not None)
 

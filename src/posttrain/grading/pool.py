@@ -29,7 +29,7 @@ class Limit(NamedTuple):
 
 
 FIRST = Limit(0.12, 0.4)
-SECOND = Limit(0.5, 0.8)  # for those that didn't finish, after all others have
+SECOND = Limit(0.5, 0.95)  # for those that didn't finish, after all others have
 BATCH_SECONDS = 4.0  # of the clock, for a whole batch once the worker answers; what is left then stays undecided
 START_SECONDS = 30.0  # for the worker to start and import SymPy
 

@@ -237,6 +237,8 @@ def _is_name(node: Node) -> bool:
     """Whether a side of an equation only names what the other side values: x, f(x), |AB|, V_1 : V_2, (x, y)."""
     if not symbols(node):
         return False
+    if node.kind == "mul" and node.args[0].kind == "sym" and any(arg.kind == "rel" for arg in node.args[1:]):
+        return True  # P(X = 2)
     kinds = {n.kind for n in walk(node)}
     return kinds <= {"sym", "mul", "div", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
         node.kind != "fn" or node.args[0] not in ("sqrt", "cap", "minus")

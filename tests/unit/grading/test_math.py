@@ -127,6 +127,13 @@ EQUIVALENT = [
     (r"x > 1 \text{ and } x < 2", "(1,2)"),
     (r"0.1\overline{6}", r"\frac{1}{6}"),
     ("xy^2", "y^2x"),
+    ("(-1,2)\\cup[3,4]", "(-1,2)U[3,4]"),
+    ("1.234,56", "1234.56"),
+    ("P(X=2)=0.3", "0.3"),
+    (r"\begin{cases}x=1\\y=2\end{cases}", "x=1, y=2"),
+    (r"\frac{dy}{dx}=2x", "2x"),
+    (r"\begin{pmatrix}\frac{1}{3x^{2/3}}\end{pmatrix}", r"\begin{pmatrix}\frac{1}{3\sqrt[3]{x}^2}\end{pmatrix}"),
+    (r"\sec^2(y)", r"\tan^2(y)+1"),
     (r"\frac 9 10", "0.9"),
     (r"90 \mathrm{~km} / \mathrm{h}", "90"),
     ("1/3", "0.333333"),
@@ -229,7 +236,16 @@ def test_the_answer_is_found_where_it_stands(response: str, extracted: str) -> N
 
 
 @pytest.mark.parametrize(
-    "response", [r"\boxed{3 \text{ or } 4}", r"\boxed{3} or \boxed{4}", "3 or 4", "it is 4, or 3", r"\boxed{1,2,3,4}"]
+    "response",
+    [
+        r"\boxed{3 \text{ or } 4}",
+        r"\boxed{3} or \boxed{4}",
+        "3 or 4",
+        "it is 4, or 3",
+        "The answer is either 3 or 4",
+        "Maybe 4, perhaps 3",
+        r"\boxed{1,2,3,4}",
+    ],
 )
 def test_a_hedge_is_no_answer(response: str) -> None:
     assert grade(Problem("p", "?", "3"), response, "math").correct is False

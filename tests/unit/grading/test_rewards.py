@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,11 @@ def test_tags_give_partial_credit() -> None:
 
 def test_stripping_tags_keeps_what_stands_between() -> None:
     assert formats.strip_tags("<think>a</think>b<reason>c</reason>d", ("think", "reason")) == "bd"
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "grading.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, "docs/grading.md", "exec"), {})

@@ -27,7 +27,7 @@ def cases(name: str) -> list[dict[str, Any]]:
     folder = Path(os.environ.get("POSTTRAIN_GRADING", _BESIDE))
     if not (folder / name).is_file():
         pytest.skip(f"no labelled cases at {folder}: set POSTTRAIN_GRADING to their folder")
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / name).read_bytes().splitlines()]
 
 
 def as_row(case: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A command is started as a process of its own, or in a fork of one that has impor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -131,14 +132,18 @@ def _killed(process: Process, moment: float, clock: Path | None, before: int) ->
     """
     while clock is not None and _written(clock) == before and not ended_within(process, 0.002):
         pass
-    if ended_within(process, moment):
-        assert process.wait() == 0, process.said()
-        process.said()
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.said()
-    return True
+    if not ended_within(process, moment):
+        killpg(process)
+    code = process.wait()
+    said = process.said()
+    assert code in (0, -signal.SIGKILL), f"exit {code}\n{said}"
+    return code != 0
+
+
+def killpg(process: Process) -> None:
+    """SIGKILL to its whole group; it may have ended by itself a moment before."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def ended_within(process: Process, within: float) -> bool:

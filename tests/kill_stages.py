@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.kill import data_digests, ended_within, finish, survive
+from tests.kill import data_digests, ended_within, finish, killpg, survive
 from tests.warm import Warm
 
 from posttrain.store import Manifest
@@ -58,6 +57,7 @@ class Lab:
     def copy(self, runs: str, *without: str) -> Path:
         """The finished run again below `runs`, but for these stages."""
         target = self.folder / runs / "kill"
+        shutil.rmtree(target, ignore_errors=True)
         for stage in STAGES:
             if stage not in without:
                 shutil.copytree(self.calm / stage, target / stage)
@@ -117,7 +117,7 @@ class Lab:
             while not (ended := ended_within(process, 0.0)) and not any((run / stage).glob(where)):
                 pass
             if not ended:
-                os.killpg(process.pid, signal.SIGKILL)
+                killpg(process)
             process.wait()
             process.said()
             if any((run / stage).glob(where)):

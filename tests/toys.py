@@ -82,7 +82,7 @@ def student(
         if step % 10 == 0:
             (work.dir / "checkpoints").mkdir(exist_ok=True)
             write_json(work.dir / "checkpoints" / f"step-{step:06d}.json", state)
-        write_json(state_file, state)  # last: a step counts as done only when everything it leaves stands
+        write_json(state_file, state)  # last: a step counts once all that it writes stands
     read = [a.path.name for a in (model, traces, problems) if a is not None]
     work.write_json("config.json", {"value": state["value"], "lr": config.optimizer.lr, "read": read})
     work.summarise(steps=config.steps, value=state["value"] / 2**61)

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from posttrain.pipeline import build_graph, parse_recipe
+from posttrain.stage import stage_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -148,8 +149,12 @@ def test_python_blocks_parse_and_import_what_exists(page: Path) -> None:
 def test_recipes_on_a_page_can_be_planned(page: Path) -> None:
     for _, block in blocks(page, "yaml"):
         values = yaml.safe_load(block)
-        if "stages" in values:
-            assert build_graph(parse_recipe({"name": page.stem, **values}, page.name)).nodes
+        if "name" in values and "stages" in values:
+            assert build_graph(parse_recipe(values, page.name)).nodes
+        for body in values.get("stages", {}).values():  # also of a part of a recipe, whose inputs stand elsewhere
+            spec = stage_spec(body["stage"])
+            known = {"stage", "seed", "each", *spec.config.model_fields, *(takes.name for takes in spec.inputs)}
+            assert set(body) <= known
 
 
 def test_the_architecture_page_lists_the_rooms_that_exist_and_no_others() -> None:

@@ -8,6 +8,7 @@ from tests.unit.engines.tiny import ARCHITECTURES, VOCAB, module_logprobs, promp
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
+from posttrain.errors import EngineError
 
 
 def worst_difference(model: torch.nn.Module, engine: NativeEngine, sampling: Sampling, asked: list[Prompt]) -> float:
@@ -24,9 +25,10 @@ def worst_difference(model: torch.nn.Module, engine: NativeEngine, sampling: Sam
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 @pytest.mark.parametrize("rows", [3, 16])
-def test_logprobs_are_those_of_the_modules_forward(kind: str, rows: int) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_logprobs_are_those_of_the_modules_forward(kind: str, rows: int, compiled: bool) -> None:
     model = tiny(kind)
-    engine = NativeEngine(model, pad_id=0, max_batch=rows)
+    engine = NativeEngine(model, pad_id=0, max_batch=rows, compiled=compiled)
     sampling = Sampling(n=2, max_tokens=70, stop_token_ids=(5, 9))
     assert worst_difference(model, engine, sampling, prompts(20)) < 1e-4
 
@@ -119,3 +121,30 @@ def test_scoring_matches_however_sequences_are_batched() -> None:
         assert len(scored) == len(sequence) - 1
         (alone,) = engine.score([sequence])
         torch.testing.assert_close(torch.tensor(scored), torch.tensor(alone), atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers for it
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("saved", [None, ["lm_head"]])
+def test_lora_adapters_are_part_of_the_model(kind: str, saved: list[str] | None) -> None:
+    peft = pytest.importorskip("peft")
+    base = tiny(kind, tie_word_embeddings=False)
+    plain = list(NativeEngine(base, pad_id=0).score([tuple(range(1, 40))]))
+    config = peft.LoraConfig(
+        r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, modules_to_save=saved
+    )
+    model = peft.get_peft_model(base, config).eval()
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    assert list(engine.score([tuple(range(1, 40))])) != plain
+    assert worst_difference(model, engine, Sampling(max_tokens=20), prompts(6)) < 1e-4
+    with model.disable_adapter():
+        torch.testing.assert_close(list(engine.score([tuple(range(1, 40))])), plain, atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers for it
+def test_other_adapters_are_refused() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], use_dora=True)
+    model = peft.get_peft_model(tiny("qwen2"), config)
+    with pytest.raises(EngineError, match=r"plain LoRA.*merge_and_unload"):
+        list(NativeEngine(model, pad_id=0).score([(1, 2, 3)]))

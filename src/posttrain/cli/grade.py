@@ -20,7 +20,8 @@ def grade(file: Path | None, spec: str, out: Path | None, gold: str | None, resp
     """Judge responses against golds.
 
     FILE.jsonl: rows with `gold` and `response`; other columns are kept, `verdict` is added. Without --out the rows go
-    to standard output and the summary to standard error. Specs: gsm8k, gsm8k_strict, math, r1_zero, choice, exact.
+    to standard output and the summary to standard error. Specs: gsm8k, gsm8k_strict, math, r1_zero, choice, exact,
+    code.
     """
     from posttrain.grading import get_spec, rows
     from posttrain.records import Problem

@@ -58,6 +58,7 @@ class Sampling:
     min_p: float = 0.0
     max_tokens: int = 256
     stop: tuple[str, ...] = ()  # strings; the completion is cut after the token that completes one
+    stop_in_thinking: bool = False  # whether stop strings also fire between <think> and </think>
     stop_token_ids: tuple[int, ...] = ()  # beside the model's own end-of-turn ids, which the caller passes here too
     ignore_eos: bool = False  # True: stop_token_ids don't stop
 

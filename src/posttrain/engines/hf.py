@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationConfig
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.parity import module_logprobs
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.records import Completion, FinishReason
 from posttrain.seeding import derive
@@ -38,18 +40,16 @@ class HFEngine:
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions, batch after batch. EngineError for a prompt that can't be run."""
-        if sampling.stop and self.tokenizer is None:
-            raise EngineError(
-                f"sampling: stop strings {list(sampling.stop)} need text, and this engine has no tokenizer. "
-                "Pass tokenizer=... to the engine, or stop by stop_token_ids."
-            )
+        stops = None
+        if sampling.stop:
+            stops = StopStrings(sampling.stop, self.tokenizer, self.vocab, in_thinking=sampling.stop_in_thinking)
         source = iter(prompts)
         while batch := list(islice(source, max(1, self.max_batch // sampling.n))):
             for prompt in batch:
                 prompt.check(self.vocab, self.context)
-            yield from self._generate(batch, sampling)
+            yield from self._generate(batch, sampling, stops)
 
-    def _generate(self, batch: list[Prompt], sampling: Sampling) -> list[Completion]:
+    def _generate(self, batch: list[Prompt], sampling: Sampling, stops: StopStrings | None) -> list[Completion]:
         started = time.perf_counter()
         longest = max(len(p.token_ids) for p in batch)
         limit = min(sampling.max_tokens, self.context - longest)
@@ -70,32 +70,23 @@ class HFEngine:
         scores = torch.stack(out.logits if sampling.temperature == 0 else out.scores, 1).float().log_softmax(-1)
         logprobs = scores.cpu().gather(-1, sampled[..., None])[..., 0]
         seconds = time.perf_counter() - started
-        return [
-            self._completion(batch[row // sampling.n], row % sampling.n, sampled[row], logprobs[row], sampling, seconds)
-            for row in range(len(sampled))
-        ]
-
-    def _completion(
-        self, prompt: Prompt, index: int, tokens: Tensor, logprobs: Tensor, sampling: Sampling, seconds: float
-    ) -> Completion:
-        ids: list[int] = tokens.tolist()
-        reason: FinishReason = "length"
-        stops = () if sampling.ignore_eos else sampling.stop_token_ids
-        for end, token in enumerate(ids, start=1):
-            text = self.tokenizer.decode(ids[:end]) if sampling.stop else ""
-            if token in stops or any(string in text for string in sampling.stop):
-                ids, reason = ids[:end], "stop"
-                break
-        return Completion(
-            key=prompt.key,
-            index=index,
-            token_ids=tuple(ids),
-            logprobs=tuple(logprobs[: len(ids)].tolist()),
-            finish_reason=reason,
-            weights_version=self.version,
-            prompt_ids=prompt.token_ids,
-            seconds=seconds,
-        )
+        found = []
+        for row in range(len(sampled)):
+            prompt = batch[row // sampling.n]
+            kept, reason = _cut(prompt, sampled[row].tolist(), sampling, stops)
+            found.append(
+                Completion(
+                    key=prompt.key,
+                    index=row % sampling.n,
+                    token_ids=tuple(kept),
+                    logprobs=tuple(logprobs[row, : len(kept)].tolist()),
+                    finish_reason=reason,
+                    weights_version=self.version,
+                    prompt_ids=prompt.token_ids,
+                    seconds=seconds,
+                )
+            )
+        return found
 
     def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
         """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1."""
@@ -110,6 +101,18 @@ class HFEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _cut(
+    prompt: Prompt, ids: list[int], sampling: Sampling, stops: StopStrings | None
+) -> tuple[list[int], FinishReason]:
+    """Sampled ids up to and with the first stop: generate pads a batch until its last row has ended."""
+    ending = () if sampling.ignore_eos else sampling.stop_token_ids
+    for end, token in enumerate(ids, start=1):
+        text_ended = stops is not None and stops.ended(prompt.token_ids, np.array(ids[:end], dtype=np.int32))
+        if token in ending or text_ended:
+            return ids[:end], "stop"
+    return ids, "length"
 
 
 def load_into(model: nn.Module, source: Checkpoint | nn.Module) -> None:
@@ -140,7 +143,8 @@ def _config(sampling: Sampling, limit: int, pad_id: int) -> GenerationConfig:
         min_p=sampling.min_p or None,
         repetition_penalty=1.0,
         eos_token_id=None if sampling.ignore_eos or not sampling.stop_token_ids else list(sampling.stop_token_ids),
-        stop_strings=list(sampling.stop) or None,
+        # Inside a thought they must not fire, which generate can't know: then text is cut afterwards.
+        stop_strings=list(sampling.stop) if sampling.stop and sampling.stop_in_thinking else None,
         pad_token_id=pad_id,
         return_dict_in_generate=True,
         output_scores=True,

@@ -50,9 +50,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
         return logprobs, entropy, top1
 
     @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor, _entropy: Tensor, _top1: Tensor
-    ) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, _entropy: Tensor, _top1: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         hidden, weight, targets = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)

@@ -6,4 +6,14 @@ from posttrain.prompts.shots import GSM8K_SHOTS
 from posttrain.prompts.template import Example, Template, document_ids
 from posttrain.prompts.text import tagged, worked
 
-__all__ = ["GSM8K_SHOTS", "TEMPLATES", "Example", "Template", "chat_ids", "document_ids", "get_template", "tagged", "worked"]
+__all__ = [
+    "GSM8K_SHOTS",
+    "TEMPLATES",
+    "Example",
+    "Template",
+    "chat_ids",
+    "document_ids",
+    "get_template",
+    "tagged",
+    "worked",
+]

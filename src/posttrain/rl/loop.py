@@ -65,7 +65,7 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     if start == 0 and validator is not None:
         work.metrics.log(0, **validator.maybe(0, config.steps))
     with work.progress(config.steps, "rl", "steps") as bar:
-        bar.update(start)
+        bar.skip(start)
         for step in range(start, config.steps):
             began = time.perf_counter()
             drawn = batch_indices(len(train_problems), config.prompts, work.seed, step)

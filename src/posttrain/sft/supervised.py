@@ -59,7 +59,7 @@ def train(
 
     model.train()
     with work.progress(plan.steps, plan.label, "steps") as bar:
-        bar.update(start)
+        bar.skip(start)
         for step in range(start, plan.steps):
             began = time.perf_counter()
             batch = [plan.sequences[i] for i in batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from tests.unit.engines.tiny import CONTEXT, VOCAB, prompts, tiny
@@ -12,6 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
+from posttrain.engines.native.cache import Cache
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.models import train_tokenizer
 
@@ -66,6 +69,33 @@ def test_a_stop_string_ends_at_the_token_that_completes_it(tokenizer: PreTrained
         assert not any(s in before for s in wanted)
 
 
+def test_a_stop_string_inside_a_thought_does_not_fire_unless_asked(tokenizer: PreTrainedTokenizerBase) -> None:
+    def ended(prompt: str, said: str, *, in_thinking: bool = False) -> bool:
+        stops = StopStrings(("done",), tokenizer, len(tokenizer), in_thinking=in_thinking)
+        return stops.ended(tuple(tokenizer(prompt)["input_ids"]), np.array(tokenizer(said)["input_ids"], np.int32))
+
+    assert ended("q", "I am done")
+    assert not ended("q <think>", "I am done")
+    assert not ended("q", "<think> I am done")
+    assert ended("q <think>", "I am </think> done")
+    assert ended("q <think>", "I am done", in_thinking=True)
+
+
+def test_a_cancelled_prompt_ends_at_once_with_what_it_said(model: torch.nn.Module) -> None:
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    asked = [Prompt("a", (1, 2)), Prompt("b", (3,)), Prompt("c", (4, 5))]
+    stream = engine.generate(asked, Sampling(n=2, max_tokens=30, stop_token_ids=tuple(range(20))))
+    found = [next(stream)]
+    other = "b" if found[0].key != "b" else "a"
+    engine.cancel(other)
+    found += list(stream)
+    cancelled = [c for c in found if c.finish_reason == "cancelled"]
+    assert {c.key for c in cancelled} <= {other}
+    assert cancelled
+    assert all(0 < len(c.token_ids) < 30 for c in cancelled)
+    assert {(c.key, c.index) for c in found} >= {(key, i) for key in {"a", "b", "c"} - {other} for i in range(2)}
+
+
 def test_stop_strings_without_a_tokenizer_are_refused(model: torch.nn.Module) -> None:
     with pytest.raises(EngineError, match=r"no tokenizer\. Pass tokenizer="):
         next(NativeEngine(model, pad_id=0).generate(prompts(1), Sampling(stop=("x",))))
@@ -111,6 +141,41 @@ def test_a_thousand_requests_pass_through_a_small_batch_with_bounded_pull(model:
         done.add(completion.key)
         assert pulled - len(done) <= 20
     assert done == {str(i) for i in range(1000)}
+
+
+def test_a_budget_of_cache_is_kept_and_changes_no_token(model: torch.nn.Module) -> None:
+    """Room for about 10 full samples, 200 requests: some are preempted, all finish, with the tokens of no budget."""
+    asked = prompts(200, longest=60)
+    sampling = Sampling(n=2, max_tokens=120, stop_token_ids=(5,))
+    budget = 10 * 192
+    tight = NativeEngine(model, pad_id=0, max_batch=64, kv_budget=budget, max_context=192)
+    found = {}
+    for completion in tight.generate(asked, sampling):
+        found[completion.key, completion.index] = completion
+    free = NativeEngine(model, pad_id=0, max_batch=64, max_context=192)
+    expected = {(c.key, c.index): c for c in free.generate(asked, sampling)}
+    assert tight.counters.preemptions > 0
+    assert found.keys() == expected.keys()
+    differ = [key for key, c in found.items() if c.token_ids != expected[key].token_ids]
+    assert len(differ) <= 1  # a sample computed again sums in another order: a coin may fall on its edge
+    for key, completion in found.items():
+        assert len(completion.logprobs) == len(completion.token_ids)
+        if key not in differ:
+            assert completion.logprobs == pytest.approx(expected[key].logprobs, abs=1e-4)
+
+
+def test_the_cache_never_exceeds_its_budget(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    reserve = Cache.reserve
+
+    def watched(self: Cache, length: int, used_rows: int, most: int) -> None:
+        reserve(self, length, used_rows, most)
+        sizes.append(self.keys.shape[1] * self.capacity)
+
+    monkeypatch.setattr(Cache, "reserve", watched)
+    engine = NativeEngine(model, pad_id=0, max_batch=64, kv_budget=1000, max_context=192)
+    assert len(list(engine.generate(prompts(100), Sampling(max_tokens=100)))) == 100
+    assert 64 < max(sizes) <= 1000
 
 
 def test_prompts_are_pulled_lazily_and_an_abandoned_stream_frees_the_engine(model: torch.nn.Module) -> None:
@@ -163,6 +228,7 @@ def test_impossible_prompts_are_refused_with_a_remedy(model: torch.nn.Module, pr
     [
         ({"pad_id": VOCAB}, r"pad_id is 101.*Pass any id"),
         ({"pad_id": 0, "max_batch": 0}, r"max_batch is 0; it must be at least 1"),
+        ({"pad_id": 0, "kv_budget": 100}, r"kv_budget is 100 tokens.*Raise it"),
         ({"pad_id": 0, "max_context": CONTEXT + 1}, r"max_context is 257.*Leave it out"),
     ],
 )

@@ -35,10 +35,10 @@ def test_the_example_of_the_documentation_can_be_planned(smoke: bool, tmp_path: 
     graph = build_graph(load_recipe(tmp_path / "recipe.yaml", smoke=smoke))
     assert list(graph.nodes) == [
         "problems",
-        "traces--gpt-4o-mini",
-        "traces--deepseek-chat",
-        "student--gpt-4o-mini",
-        "student--deepseek-chat",
+        "traces--reference",
+        "traces--flawed",
+        "student--reference",
+        "student--flawed",
         "scores",
         "report",
     ]

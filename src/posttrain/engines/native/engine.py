@@ -15,10 +15,11 @@ from torch import nn
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.hf import load_into
 from posttrain.engines.native import runner
-from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.adapters import causal_model
+from posttrain.engines.native.cache import BLOCK, Cache
 from posttrain.engines.native.scheduler import Batch, Counters
-from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights, read_shape, read_weights, rotation_table
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.records import Completion
 from posttrain.store import Checkpoint
@@ -34,6 +35,9 @@ class NativeEngine:
     max_batch: rows that run at once. max_context: at most the model's own.
     tokenizer: needed only for stop strings. dtype: computes in another precision than the module's own (bfloat16 where
     the processor has it); the weights are then converted at each call.
+    kv_budget: at most so many tokens of keys and values at once; samples that don't fit wait, or go back to the queue
+    and are computed again. At least one full context.
+    compiled: use the C kernel for decoding where a compiler is at hand (float32 on the CPU).
     Raises EngineError for an architecture it does not know and for options out of range.
     """
 
@@ -46,6 +50,8 @@ class NativeEngine:
         max_context: int | None = None,
         tokenizer: Any = None,
         dtype: torch.dtype | None = None,
+        compiled: bool = True,
+        kv_budget: int | None = None,
     ) -> None:
         self.model = model
         self.shape = read_shape(model)
@@ -63,16 +69,24 @@ class NativeEngine:
             )
         self.pad_id, self.max_batch, self.tokenizer, self.dtype = pad_id, max_batch, tokenizer, dtype
         self.context = max_context or self.shape.context
+        if kv_budget is not None and kv_budget < self.context + BLOCK:
+            raise EngineError(
+                f"kv_budget is {kv_budget} tokens, less than one sample of the full context of {self.context} and a "
+                f"block of {BLOCK}. Raise it, or lower max_context."
+            )
+        self.compiled, self.kv_budget = compiled, kv_budget
         self.version = 0
         self.counters = Counters()
+        self._cancelled: set[str] = set()
+        self._stops: tuple[tuple[tuple[str, ...], bool], StopStrings] | None = None
         self._spare: Cache | None = None
-        self._rotation = rotation_table(model, self.context, self._device())
+        self._rotation = rotation_table(causal_model(model), self.context, self._device())
 
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def _weights(self) -> Weights:
-        return read_weights(self.model, self.shape, self._rotation, self.dtype)
+        return read_weights(causal_model(self.model), self.shape, self._rotation, self.dtype, compiled=self.compiled)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish; prompts are pulled as rows free. The weights are those of the first pull.
@@ -84,12 +98,20 @@ class NativeEngine:
             while True:
                 # Not held across the yield: the caller may train between two completions.
                 with torch.inference_mode():
+                    cancelled = batch.cancel(self._cancelled) if self._cancelled else []
+                    self._cancelled.clear()
                     finished = batch.step()
+                yield from cancelled
                 if finished is None:
                     return
                 yield from finished
         finally:
             self._spare = batch.cache
+
+    def cancel(self, key: str) -> None:
+        """End the samples of the prompt `key` before the next token: running ones come back as `cancelled` with what
+        they have said, those that had not begun do not come. A key that is not at work is forgotten."""
+        self._cancelled.add(key)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[int]:
         """Token ids of one sample as they come, the stop token included."""
@@ -114,12 +136,12 @@ class NativeEngine:
                 f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.shape.vocab}. "
                 "Take the ids from the tokenizer that belongs to this model."
             )
-        stops = StopStrings(sampling.stop, self.tokenizer, self.shape.vocab) if sampling.stop else None
+        stops = self._stop_strings(sampling)
         with torch.inference_mode():
             weights = self._weights()
             cache, self._spare = self._spare, None
             if cache is None or cache.device != weights.embed.device or cache.dtype != weights.embed.dtype:
-                cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype)
+                cache = Cache(self.shape, self.max_batch, weights.embed.device, weights.embed.dtype, self.kv_budget)
             return Batch(
                 weights,
                 cache,
@@ -131,6 +153,16 @@ class NativeEngine:
                 counters=self.counters,
                 stop_strings=stops,
             )
+
+    def _stop_strings(self, sampling: Sampling) -> StopStrings | None:
+        """Made once for equal settings: it reads the whole vocabulary."""
+        wanted = (sampling.stop, sampling.stop_in_thinking)
+        if not sampling.stop:
+            return None
+        if self._stops is None or self._stops[0] != wanted:
+            made = StopStrings(wanted[0], self.tokenizer, self.shape.vocab, in_thinking=wanted[1])
+            self._stops = (wanted, made)
+        return self._stops[1]
 
     def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
         """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1, in the given order."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posttrain.engines.native.cache import Cache
+from posttrain.engines.native.kernel import Kernel
 from posttrain.engines.native.products import linear
 from posttrain.engines.native.weights import Layer, Weights
 
@@ -83,6 +84,8 @@ def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: 
 
     shortest: min(lengths); longest: max(lengths) + 1: known to the caller without asking the device.
     """
+    if weights.kernel is not None:
+        return _decode_compiled(tokens, lengths, longest, cache, weights, weights.kernel)
     s = weights.shape
     batch = tokens.shape[0]
     x = F.embedding(tokens, weights.embed)
@@ -105,3 +108,21 @@ def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: 
         x = x + linear(mixed.view(batch, -1), layer.out, layer.out_bias)
         x = _mlp(x, layer, weights)
     return head(x, weights)
+
+
+def _decode_compiled(
+    tokens: Tensor, lengths: Tensor, longest: int, cache: Cache, weights: Weights, kernel: Kernel
+) -> Tensor:
+    """`decode` with the compiled kernel."""
+    s = weights.shape
+    x = F.embedding(tokens, weights.embed)
+    scores = kernel.scratch(x, s.heads, longest)
+    for number, layer in enumerate(weights.layers):
+        qkv = linear(kernel.rms_norm(x, layer.input_norm, s.eps), layer.qkv, layer.qkv_bias)
+        mixed = kernel.attend(
+            qkv, weights.rotation, layer.qk_norm, s.eps, cache.keys[number], cache.values[number], lengths, scores
+        )
+        x = linear(mixed, layer.out, layer.out_bias).add_(x)
+        gate_up = linear(kernel.rms_norm(x, layer.mlp_norm, s.eps), layer.gate_up, layer.gate_up_bias)
+        x = linear(kernel.silu_product(gate_up), layer.down, layer.down_bias).add_(x)
+    return linear(kernel.rms_norm(x, weights.norm, s.eps), weights.head, weights.head_bias)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import noise, runner
 from posttrain.engines.native.cache import Cache
 from posttrain.engines.native.sampler import draw
-from posttrain.engines.native.stops import StopStrings
 from posttrain.engines.native.weights import Weights
+from posttrain.engines.stops import StopStrings
 from posttrain.errors import EngineError
 from posttrain.records import Completion, FinishReason
 
@@ -28,11 +29,23 @@ PREFILL_TOKENS = 8192  # padded tokens in one prefill
 
 
 @dataclass(slots=True)
+class Said:
+    """What a preempted sample had sampled: it goes on from there, with the same noise, as if nothing had happened."""
+
+    tokens: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    started: float
+
+
+@dataclass(slots=True)
 class Group:
-    """A prompt whose samples don't all stand in rows yet; its keys, values and logits wait with it."""
+    """A prompt and those of its samples, placed..until-1, that don't stand in rows yet."""
 
     prompt: Prompt
-    placed: int = 0
+    ids: tuple[int, ...]  # to prefill: the prompt, and what a preempted sample had said
+    placed: int
+    until: int
+    said: Said | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +74,7 @@ class Counters:
     prefills: int = 0
     steps: int = 0
     row_steps: int = 0
+    preemptions: int = 0
 
 
 class Batch:
@@ -82,10 +96,11 @@ class Batch:
         self.weights, self.cache, self.prompts, self.sampling = weights, cache, prompts, sampling
         self.context, self.pad_id, self.version, self.counters = context, pad_id, version, counters
         self.stop_strings = stop_strings
-        rows = cache.rows
+        rows = cache.max_rows
         self.active = 0
         self.rows: list[Row] = []
         self.waiting: deque[Prefilled] = deque()
+        self.preempted: deque[Group] = deque()
         self.exhausted = False
         self.keys = np.zeros(rows, dtype=np.uint64)
         self.lengths = np.zeros(rows, dtype=np.int64)  # cached tokens
@@ -95,105 +110,127 @@ class Batch:
         self.tokens = np.zeros((rows, 64), dtype=np.int32)
         self.logprobs = np.zeros((rows, 64), dtype=np.float32)
         self.stops = np.zeros(weights.shape.vocab, dtype=np.bool_)
-        self.refill = max(1, rows // 16)  # wait for a few free rows: a prefill of one prompt wastes its overhead
         if not sampling.ignore_eos:
             self.stops[list(sampling.stop_token_ids)] = True
 
     def step(self) -> list[Completion] | None:
         """Fill free rows, then one token for every row. The Completions that ended; None when all work is done."""
         finished: list[Completion] = []
-        free = self.cache.rows - self.active
-        if free >= self.refill or self.active == 0:
-            while free := self.cache.rows - self.active:
-                first_logits = self._place(free)
-                if first_logits is None:
-                    break
+        if self.active == 0 and self.cache.budget is not None:
+            self.cache.clear()  # its rows may be fewer and longer than what comes needs
+        rows = self.cache.rows_at(1)
+        # Wait for a few free rows: a prefill of one prompt wastes its overhead.
+        if rows - self.active >= max(1, rows // 16) or self.active == 0:
+            while (first_logits := self._place()) is not None:
                 fresh = first_logits.shape[0]
                 finished += self._accept(self.active - fresh, fresh, first_logits)
         if self.active:
-            finished += self._accept(0, self.active, self._decode())
+            logits = self._decode()  # may preempt
+            finished += self._accept(0, self.active, logits)
         return finished if finished or self.active else None
 
-    def cancel(self, wanted: Callable[[Prompt], bool]) -> list[Completion]:
-        """End the running samples of the prompts that `wanted` picks; what they have said comes back as `cancelled`."""
-        gone = [row for row, state in enumerate(self.rows) if wanted(state.prompt)]
+    def cancel(self, keys: Collection[str]) -> list[Completion]:
+        """End the samples of the prompts with these keys; what running ones have said comes back as `cancelled`."""
+        gone = [row for row, state in enumerate(self.rows) if state.prompt.key in keys]
         completions = [self._completion(row, "cancelled") for row in gone]
         self._remove(gone)
-        for ready in self.waiting:
-            for group in ready.groups:
-                if wanted(group.prompt):
-                    group.placed = self.sampling.n
+        for group in [group for ready in self.waiting for group in ready.groups]:
+            if group.prompt.key in keys:
+                group.placed = group.until
+        self.preempted = deque(group for group in self.preempted if group.prompt.key not in keys)
         return completions
 
-    def _place(self, free: int) -> Tensor | None:
-        """Put up to `free` samples into rows; the logits of their first tokens, None when there are no more."""
-        while self.waiting and all(group.placed == self.sampling.n for group in self.waiting[0].groups):
+    def _place(self) -> Tensor | None:
+        """Put samples into free rows; the logits of their next tokens, None when there is no room or no work."""
+        while self.waiting and all(group.placed == group.until for group in self.waiting[0].groups):
             self.waiting.popleft()  # its last samples were placed, or cancelled
-        if not self.waiting and not self.exhausted:
-            self._prefill(free)
+        if not self.waiting:
+            self._prefill(self.cache.rows_at(1) - self.active)
         if not self.waiting:
             return None
         ready = self.waiting[0]
+        longest = max(len(group.ids) for group in ready.groups)
+        free = self.cache.rows_at(longest + 1) - self.active
         source: list[int] = []
-        longest = 0
         for number, group in enumerate(ready.groups):
-            take = min(self.sampling.n - group.placed, free - len(source))
-            for index in range(group.placed, group.placed + take):
-                self._start(self.active + len(source), group.prompt, index)
+            for index in range(group.placed, min(group.until, group.placed + free - len(source))):
+                self._start(self.active + len(source), group, index)
                 source.append(number)
-            group.placed += take
-            if take:
-                longest = max(longest, len(group.prompt.token_ids))
-        start = self.active
+                group.placed += 1
+        if not source:
+            return None
         self._reserve(longest + 1)
-        self.cache.fill(start, source, ready.layers, longest)
+        self.cache.fill(self.active, source, ready.layers, longest)
         self.active += len(source)
         return ready.logits[torch.as_tensor(source, device=ready.logits.device)]
 
-    def _start(self, row: int, prompt: Prompt, index: int) -> None:
-        length = len(prompt.token_ids)
-        self.rows.append(Row(prompt, index, time.perf_counter()))
-        self.keys[row] = noise.sample_key(prompt.seed, index)
-        self.lengths[row] = length
-        self.counts[row] = 0
-        self.limits[row] = min(self.sampling.max_tokens, self.context - length)
+    def _start(self, row: int, group: Group, index: int) -> None:
+        said = group.said
+        self.rows.append(Row(group.prompt, index, said.started if said else time.perf_counter()))
+        self.keys[row] = noise.sample_key(group.prompt.seed, index)
+        self.lengths[row] = len(group.ids)
+        self.limits[row] = min(self.sampling.max_tokens, self.context - len(group.prompt.token_ids))
+        self.counts[row] = count = len(said.tokens) if said else 0
+        if said:
+            self.tokens[row, :count], self.logprobs[row, :count] = said.tokens, said.logprobs
+
+    def _preempt(self) -> None:
+        """Where the longest row's next token would burst the budget, send the shortest rows back to the queue.
+
+        They are the cheapest to compute again; the longest always goes on, so everything ends.
+        """
+        while (extra := self.active - self.cache.rows_at(int(self.lengths[: self.active].max()) + 1)) > 0:
+            gone = sorted(np.argsort(self.lengths[: self.active], kind="stable")[:extra].tolist())
+            for row in gone:
+                state, count = self.rows[row], self.counts[row]
+                tokens = self.tokens[row, :count].copy()
+                said = Said(tokens, self.logprobs[row, :count].copy(), state.started)
+                ids = state.prompt.token_ids + tuple(tokens.tolist())
+                self.preempted.append(Group(state.prompt, ids, state.index, state.index + 1, said))
+            self.counters.preemptions += len(gone)
+            self._remove(gone)
 
     def _reserve(self, length: int) -> None:
         self.cache.reserve(length, self.active, self.context)
 
-    def _pull(self, samples: int) -> list[Prompt]:
-        """Prompts for about `samples` rows, within one prefill's tokens; at least one unless the source is empty."""
-        taken: list[Prompt] = []
-        longest = 0
-        while len(taken) * self.sampling.n < samples:
-            prompt = next(self.prompts, None)
-            if prompt is None:
+    def _pull(self, samples: int) -> list[Group]:
+        """Work for about `samples` rows within one prefill's tokens, preempted samples first; at least one if any."""
+        taken: list[Group] = []
+        longest = count = 0
+        while count < samples:
+            if self.preempted:
+                group = self.preempted.popleft()
+            elif (prompt := None if self.exhausted else next(self.prompts, None)) is not None:
+                prompt.check(self.weights.shape.vocab, self.context)
+                group = Group(prompt, prompt.token_ids, 0, self.sampling.n)
+            else:
                 self.exhausted = True
                 break
-            prompt.check(self.weights.shape.vocab, self.context)
-            taken.append(prompt)
-            longest = max(longest, len(prompt.token_ids))
+            taken.append(group)
+            count += group.until - group.placed
+            longest = max(longest, len(group.ids))
             if longest * (len(taken) + 1) > PREFILL_TOKENS:
                 break
         return taken
 
     def _prefill(self, free: int) -> None:
-        prompts = self._pull(free)
-        if not prompts:
+        groups = self._pull(free)
+        if not groups:
             return
         device = self.weights.embed.device
-        longest = max(len(p.token_ids) for p in prompts)
-        ids = np.full((len(prompts), longest), self.pad_id, dtype=np.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt.token_ids)] = prompt.token_ids
-        last = torch.tensor([len(p.token_ids) - 1 for p in prompts], device=device)
+        longest = max(len(group.ids) for group in groups)
+        ids = np.full((len(groups), longest), self.pad_id, dtype=np.int64)
+        for row, group in enumerate(groups):
+            ids[row, : len(group.ids)] = group.ids
+        last = torch.tensor([len(group.ids) - 1 for group in groups], device=device)
         hidden, layers = runner.prefill(torch.from_numpy(ids).to(device), self.weights)
-        logits = runner.head(hidden[torch.arange(len(prompts), device=device), last], self.weights)
+        logits = runner.head(hidden[torch.arange(len(groups), device=device), last], self.weights)
         self.counters.prefills += 1
-        self.counters.prefill_tokens += sum(len(p.token_ids) for p in prompts)
-        self.waiting.append(Prefilled([Group(p) for p in prompts], layers, logits))
+        self.counters.prefill_tokens += sum(len(group.ids) for group in groups)
+        self.waiting.append(Prefilled(groups, layers, logits))
 
     def _decode(self) -> Tensor:
+        self._preempt()
         n, device = self.active, self.weights.embed.device
         longest = int(self.lengths[:n].max()) + 1
         self._reserve(longest)
@@ -235,7 +272,8 @@ class Batch:
         if self.stop_strings is not None:
             for offset in np.flatnonzero(self.stop_strings.may_end[token] & ~stopped):
                 row = start + int(offset)
-                stopped[offset] = self.stop_strings.ended(self.tokens[row, : self.counts[row]])
+                prompt = self.rows[row].prompt.token_ids
+                stopped[offset] = self.stop_strings.ended(prompt, self.tokens[row, : self.counts[row]])
         done = stopped | (self.counts[start:stop] >= self.limits[start:stop])
         if not done.any():
             return []

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posttrain.engines.native.adapters import active, projection
+from posttrain.engines.native.kernel import Kernel, load_kernel
 from posttrain.engines.native.products import pack
 from posttrain.errors import EngineError
 
@@ -74,6 +76,7 @@ class Weights:
     head_bias: Tensor | None
     activation: Callable[[Tensor], Tensor]
     rotation: Tensor  # complex64 [context, D / 2]
+    kernel: Kernel | None  # where it can run this model in this precision
 
 
 def read_shape(model: nn.Module) -> Shape:
@@ -126,54 +129,63 @@ def _interleave(rows: Tensor, heads: int) -> Tensor:
     return rows.view(heads, 2, -1, *rest).transpose(1, 2).reshape(rows.shape)
 
 
-def read_weights(model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None) -> Weights:
+def read_weights(
+    model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None, *, compiled: bool
+) -> Weights:
     """Lay out the module's present weights (a copy of the matrices, some milliseconds for a small model)."""
     source: Any = model
-    dtype = dtype or source.lm_head.weight.dtype
-
-    def own(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.detach().to(dtype)
-
-    def join(parts: list[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present).to(dtype) if present else None
-
-    def layer(module: Any) -> Layer:
-        attention, mlp = module.self_attn, module.mlp
-        q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
-        qkv = join([_interleave(q.weight, shape.heads), _interleave(k.weight, shape.kv_heads), v.weight])
-        bias = None
-        if q.bias is not None:
-            bias = join([_interleave(q.bias, shape.heads), _interleave(k.bias, shape.kv_heads), v.bias])
-        norm = None
-        if hasattr(attention, "q_norm"):
-            q_norm, k_norm = _interleave(attention.q_norm.weight, 1), _interleave(attention.k_norm.weight, 1)
-            norm = join([q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1)])
-        gate_up = join([mlp.gate_proj.weight, mlp.up_proj.weight])
-        assert qkv is not None
-        assert gate_up is not None
-        return Layer(
-            input_norm=module.input_layernorm.weight.to(dtype),
-            qkv=pack(qkv),
-            qkv_bias=bias,
-            qk_norm=norm,
-            out=pack(attention.o_proj.weight.to(dtype)),
-            out_bias=own(attention.o_proj.bias),
-            mlp_norm=module.post_attention_layernorm.weight.to(dtype),
-            gate_up=pack(gate_up),
-            gate_up_bias=join([mlp.gate_proj.bias, mlp.up_proj.bias]),
-            down=pack(mlp.down_proj.weight.to(dtype)),
-            down_bias=own(mlp.down_proj.bias),
-        )
-
     with torch.inference_mode():
+        embed, head = active(source.model.embed_tokens).weight, projection(source.lm_head)
+        kind = dtype or head[0].dtype
         return Weights(
             shape=shape,
-            embed=source.model.embed_tokens.weight.to(dtype),
-            layers=tuple(layer(module) for module in source.model.layers),
-            norm=source.model.norm.weight.to(dtype),
-            head=pack(source.lm_head.weight.to(dtype)),
-            head_bias=own(source.lm_head.bias),
+            embed=embed.to(kind),
+            layers=tuple(_layer(module, shape, kind) for module in source.model.layers),
+            norm=source.model.norm.weight.to(kind),
+            head=pack(head[0].to(kind)),
+            head_bias=_join([head[1]], kind),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,
+            kernel=_kernel(source, shape, kind, embed.device) if compiled else None,
         )
+
+
+def _join(parts: list[Tensor | None], dtype: torch.dtype) -> Tensor | None:
+    """The present parts one below the other; None where there are none (biases that a model doesn't have)."""
+    present = [part.to(dtype) for part in parts if part is not None]
+    return torch.cat(present) if present else None
+
+
+def _layer(module: Any, shape: Shape, dtype: torch.dtype) -> Layer:
+    attention, mlp = module.self_attn, module.mlp
+    q, q_bias = projection(attention.q_proj)
+    k, k_bias = projection(attention.k_proj)
+    v, v_bias = projection(attention.v_proj)
+    out, out_bias = projection(attention.o_proj)
+    gate, gate_bias = projection(mlp.gate_proj)
+    up, up_bias = projection(mlp.up_proj)
+    down, down_bias = projection(mlp.down_proj)
+    qkv_bias = norm = None
+    if q_bias is not None and k_bias is not None:
+        qkv_bias = _join([_interleave(q_bias, shape.heads), _interleave(k_bias, shape.kv_heads), v_bias], dtype)
+    if hasattr(attention, "q_norm"):
+        q_norm, k_norm = _interleave(attention.q_norm.weight, 1), _interleave(attention.k_norm.weight, 1)
+        norm = _join([q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1)], dtype)
+    return Layer(
+        input_norm=module.input_layernorm.weight.to(dtype),
+        qkv=pack(torch.cat([_interleave(q, shape.heads), _interleave(k, shape.kv_heads), v]).to(dtype)),
+        qkv_bias=qkv_bias,
+        qk_norm=norm,
+        out=pack(out.to(dtype)),
+        out_bias=_join([out_bias], dtype),
+        mlp_norm=module.post_attention_layernorm.weight.to(dtype),
+        gate_up=pack(torch.cat([gate, up]).to(dtype)),
+        gate_up_bias=_join([gate_bias, up_bias], dtype),
+        down=pack(down.to(dtype)),
+        down_bias=_join([down_bias], dtype),
+    )
+
+
+def _kernel(source: Any, shape: Shape, dtype: torch.dtype, device: torch.device) -> Kernel | None:
+    fits = device.type == "cpu" and dtype == torch.float32 and source.config.hidden_act in ("silu", "swish")
+    return load_kernel(shape.head_dim, shape.group) if fits else None

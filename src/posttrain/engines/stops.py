@@ -16,16 +16,24 @@ from posttrain.errors import EngineError
 _UNKNOWN = "�"  # a token of partial bytes: its text says nothing yet
 
 
-class StopStrings:
-    """`may_end[token]` tells whether a token can complete one of `strings`; `ended` decides from the ids so far."""
+def still_thinking(text: str) -> bool:
+    """Whether `text` has opened its last <think> and not closed it."""
+    return text.rfind("<think>") > text.rfind("</think>")
 
-    def __init__(self, strings: tuple[str, ...], tokenizer: Any, vocab: int) -> None:
+
+class StopStrings:
+    """`may_end[token]` tells whether a token can complete one of `strings`; `ended` decides from the ids so far.
+
+    in_thinking: whether they also fire between <think> and </think>.
+    """
+
+    def __init__(self, strings: tuple[str, ...], tokenizer: Any, vocab: int, *, in_thinking: bool) -> None:
         if tokenizer is None:
             raise EngineError(
                 f"sampling: stop strings {list(strings)} need text, and this engine has no tokenizer. "
                 "Pass tokenizer=... to the engine, or stop by stop_token_ids."
             )
-        self.strings, self.tokenizer = strings, tokenizer
+        self.strings, self.tokenizer, self.in_thinking = strings, tokenizer, in_thinking
         self.longest = max(map(len, strings))
         last = {string[-1] for string in strings}
         self.may_end: NDArray[np.bool_] = np.zeros(vocab, dtype=np.bool_)
@@ -33,11 +41,13 @@ class StopStrings:
         for token, text in enumerate(texts):
             self.may_end[token] = _UNKNOWN in text or any(character in text for character in last)
 
-    def ended(self, ids: NDArray[np.int32]) -> bool:
-        """Whether the last token of `ids` completed a stop string."""
+    def ended(self, prompt: tuple[int, ...], ids: NDArray[np.int32]) -> bool:
+        """Whether the last of the sampled `ids` completed a stop string. The prompt may have opened a thought."""
         # Each token has at least one byte, each character at most four: enough tokens for the string and the new one.
         tail = ids[-(4 * self.longest + 4) :].tolist()
         text = self.tokenizer.decode(tail)
         before = self.tokenizer.decode(tail[:-1])
         start = max(0, len(before) - self.longest)
-        return any(string in text[start:] for string in self.strings)
+        if not any(string in text[start:] for string in self.strings):
+            return False
+        return self.in_thinking or not still_thinking(self.tokenizer.decode([*prompt, *ids.tolist()]))

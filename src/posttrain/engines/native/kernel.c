@@ -1,0 +1,162 @@
+/* One decode step's small operations on the CPU, float32: RMS norm, attention over the cache, gated activation.
+
+   PyTorch has these as ten operations per layer, each with its own start-up cost and its own pass over memory, and its
+   batched products are made for larger matrices. HEAD_DIM (D) and GROUP (query heads per key/value head) are compiled in.
+   Axes: B rows, Q query heads, K key/value heads, H hidden, I intermediate. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define D HEAD_DIM
+#define G GROUP
+#define HALF (D / 2)
+#define LANES 16
+#define PARTS (D / LANES)
+
+/* 16 floats at any float's address; GCC and Clang lower it to what the processor has. */
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vec8 __attribute__((vector_size(32)));
+typedef float vec4 __attribute__((vector_size(16)));
+
+static inline float sum_of(vec x) {
+    union { vec whole; vec8 half[2]; } a = { .whole = x };
+    union { vec8 whole; vec4 half[2]; } b = { .whole = a.half[0] + a.half[1] };
+    vec4 c = b.half[0] + b.half[1];
+    return (c[0] + c[2]) + (c[1] + c[3]);
+}
+
+static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
+
+/* e^x for x <= 0, to 2 units in the last place (Cephes' polynomial). Below -87 it is 0. */
+static inline vec exp_negative(vec x) {
+    ivec tiny = x < -87.0f;
+    x = (vec)((ivec)x & ~tiny);
+    ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* rounds to the nearest, as x <= 0 */
+    vec whole = __builtin_convertvector(n, vec);
+    vec rest = x + whole * -0.693359375f + whole * 2.12194440e-4f;
+    vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * rest + 8.3334519073e-3f;
+    p = p * rest + 4.1665795894e-2f;
+    p = p * rest + 1.6666665459e-1f;
+    p = p * rest + 5.0000001201e-1f;
+    p = p * rest * rest + rest + 1.0f;
+    p *= (vec)((n + 127) << 23);
+    return (vec)((ivec)p & ~tiny);
+}
+
+/* The sum of n squares. */
+static inline float squares(const float *x, int64_t n) {
+    vec sum = { 0 };
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) sum += *(const vec *)(x + i) * *(const vec *)(x + i);
+    float total = sum_of(sum);
+    for (; i < n; i++) total += x[i] * x[i];
+    return total;
+}
+
+/* out[b] = x[b] / rms(x[b]) * weight, rows of H. */
+void rms_norm(const float *x, const float *weight, float *out, int64_t rows, int64_t H, float eps) {
+#pragma omp parallel for schedule(static) if (rows * H > 8192)
+    for (int64_t b = 0; b < rows; b++) {
+        const float *in = x + b * H;
+        float *to = out + b * H;
+        float scale = 1.0f / sqrtf(squares(in, H) / (float)H + eps);
+        for (int64_t i = 0; i < H; i++) to[i] = in[i] * scale * weight[i];
+    }
+}
+
+/* out[b] = silu(gate[b]) * up[b], where gate_up[b] = gate then up, I each. */
+void silu_product(const float *gate_up, float *out, int64_t rows, int64_t I) {
+#pragma omp parallel for schedule(static) if (rows * I > 8192)
+    for (int64_t b = 0; b < rows; b++) {
+        const float *gate = gate_up + b * 2 * I, *up = gate + I;
+        float *to = out + b * I;
+        for (int64_t i = 0; i < I; i += LANES) {
+            const size_t bytes = (I - i < LANES ? I - i : LANES) * sizeof(float);
+            vec g = { 0 }, u = { 0 }, one = g + 1.0f;
+            memcpy(&g, gate + i, bytes);
+            memcpy(&u, up + i, bytes);
+            ivec negative = g < 0.0f;
+            vec e = exp_negative((vec)((ivec)g | (int32_t)0x80000000)); /* e^-|g| */
+            vec y = g * u * choose(negative, e, one) / (1.0f + e);
+            memcpy(to + i, &y, bytes);
+        }
+    }
+}
+
+/* Optional RMS norm over the head, then rotation of neighbouring pairs by complex angles [D / 2][2]. */
+static inline void turn(const float *from, const float *angles, const float *norm, float eps, float *to) {
+    float scaled[D];
+    memcpy(scaled, from, sizeof scaled);
+    if (norm) {
+        float scale = 1.0f / sqrtf(squares(scaled, D) / (float)D + eps);
+        for (int i = 0; i < D; i++) scaled[i] *= scale * norm[i];
+    }
+    for (int i = 0; i < HALF; i++) {
+        float re = scaled[2 * i], im = scaled[2 * i + 1], c = angles[2 * i], s = angles[2 * i + 1];
+        to[2 * i] = re * c - im * s;
+        to[2 * i + 1] = re * s + im * c;
+    }
+}
+
+/* Attention of one new token per row. qkv [B][Q + 2K][D] are the plain projections; the new key and value are written
+   to position lengths[b] of their row, and out [B][Q][D] is the mix over positions 0..lengths[b].
+   keys, values: this layer's cache; a row is row_stride floats, a head head_stride. scores: scratch
+   [B][K][G][longest], where longest is a multiple of LANES. */
+void attend(const float *qkv, const float *rotation, const float *qk_norm, float eps, float *keys, float *values,
+            int64_t row_stride, int64_t head_stride, const int64_t *lengths, float *out, float *scores,
+            int64_t longest, int64_t B, int64_t K) {
+    const int64_t Q = K * G;
+    const float scale = 1.0f / sqrtf((float)D);
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < B * K; task++) {
+        const int64_t b = task / K, h = task % K, last = lengths[b];
+        const float *heads = qkv + b * (Q + 2 * K) * D, *angles = rotation + last * D;
+        float *key = keys + b * row_stride + h * head_stride, *value = values + b * row_stride + h * head_stride;
+        turn(heads + (Q + h) * D, angles, qk_norm ? qk_norm + (Q + h) * D : 0, eps, key + last * D);
+        memcpy(value + last * D, heads + (Q + K + h) * D, D * sizeof(float));
+
+        float q[G][D];
+        for (int g = 0; g < G; g++) {
+            const int64_t head = h * G + g;
+            turn(heads + head * D, angles, qk_norm ? qk_norm + head * D : 0, eps, q[g]);
+            for (int i = 0; i < D; i++) q[g][i] *= scale;
+        }
+        float *score = scores + task * G * longest;
+        for (int64_t t = 0; t <= last; t++) {
+            const vec *k = (const vec *)(key + t * D);
+            for (int g = 0; g < G; g++) {
+                vec sum = ((const vec *)q[g])[0] * k[0];
+                for (int j = 1; j < PARTS; j++) sum += ((const vec *)q[g])[j] * k[j];
+                score[g * longest + t] = sum_of(sum);
+            }
+        }
+        vec mix[G][PARTS];
+        float inverse[G];
+        memset(mix, 0, sizeof mix);
+        for (int g = 0; g < G; g++) {
+            vec *s = (vec *)(score + g * longest), top, total = { 0 };
+            const int64_t blocks = last / LANES + 1;
+            for (int64_t t = last + 1; t < blocks * LANES; t++) score[g * longest + t] = -INFINITY;
+            top = s[0];
+            for (int64_t t = 1; t < blocks; t++) top = choose(s[t] > top, s[t], top);
+            float most = top[0];
+            for (int j = 1; j < LANES; j++) most = top[j] > most ? top[j] : most;
+            for (int64_t t = 0; t < blocks; t++) {
+                s[t] = exp_negative(s[t] - most);
+                total += s[t];
+            }
+            inverse[g] = 1.0f / sum_of(total);
+        }
+        for (int64_t t = 0; t <= last; t++) {
+            const vec *v = (const vec *)(value + t * D);
+            for (int g = 0; g < G; g++)
+                for (int j = 0; j < PARTS; j++) mix[g][j] += score[g * longest + t] * v[j];
+        }
+        for (int g = 0; g < G; g++)
+            for (int j = 0; j < PARTS; j++) mix[g][j] *= inverse[g];
+        memcpy(out + (b * Q + h * G) * D, mix, sizeof mix);
+    }
+}

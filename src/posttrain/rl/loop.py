@@ -56,7 +56,9 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
     saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
     validator = (
-        Validator.make(config.validation, problems, policy, tokenizer, template) if config.validation.every else None
+        Validator.make(config.validation, problems, policy, tokenizer, template, config.grading)
+        if config.validation.every
+        else None
     )
 
     start, counters = saver.restore()

@@ -38,6 +38,5 @@ class TrainingConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     token_budget: int = Field(8192, ge=16)  # padded tokens per micro-batch
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; master weights stay float32
-    save_every: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})  # resume state; 0 = every ~15 seconds
-    keep_checkpoints: tuple[int, ...] = ()  # steps whose weights stay as ordinary model folders
-    checkpoint_every: int = Field(0, ge=0)  # steps; 0 = only the end
+    save_every: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})  # resume state; 0 = every 10 seconds
+    checkpoint_every: int = Field(0, ge=0)  # steps between ordinary model folders; 0 = only the end

@@ -44,15 +44,16 @@ class Warm:
         self._server.communicate(timeout=60)
 
     def __call__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Fork:
-        """`command`: arguments of posttrain. `env` is the server's own; it can't differ from command to command."""
-        assert {**env, "PYTHONPATH": self.env["PYTHONPATH"]} == self.env, "start another Warm for another environment"
-        return Fork(self._server, command, cwd)
+        """`command`: arguments of posttrain."""
+        return Fork(self._server, command, cwd, env)
 
 
 class Fork:
     """A command that runs in a fork of the server."""
 
-    def __init__(self, server: subprocess.Popen[bytes], command: Sequence[str], cwd: Path) -> None:
+    def __init__(
+        self, server: subprocess.Popen[bytes], command: Sequence[str], cwd: Path, env: Mapping[str, str]
+    ) -> None:
         assert server.stdin is not None
         assert server.stdout is not None
         self._answers = server.stdout
@@ -60,7 +61,7 @@ class Fork:
         handle, name = tempfile.mkstemp(prefix="posttrain-fork-")
         os.close(handle)
         self._log = Path(name)
-        server.stdin.write((json.dumps([list(command), str(cwd), name]) + "\n").encode())
+        server.stdin.write((json.dumps([list(command), str(cwd), dict(env), name]) + "\n").encode())
         self.pid = int(self._answers.readline())
 
     def wait(self, timeout: float | None = None) -> int:
@@ -79,7 +80,7 @@ class Fork:
 
 
 def serve() -> None:
-    """Reads ``[arguments, folder, log]`` lines; answers each with the fork's process id and, at its end, its code."""
+    """Reads ``[arguments, folder, environment, log]`` lines; answers each with the fork's process id and, at its end, its code."""
     import matplotlib.pyplot  # noqa: F401
     import torch
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401
@@ -92,9 +93,10 @@ def serve() -> None:
 
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
     for line in sys.stdin:
-        arguments, folder, log = json.loads(line)
+        arguments, folder, environment, log = json.loads(line)
         child = os.fork()
         if child == 0:
+            os.environ.update(environment)
             _become(arguments, folder, log)
         with contextlib.suppress(OSError):  # the child does the same; whoever is first
             os.setpgid(child, child)

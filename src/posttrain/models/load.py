@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -38,7 +39,7 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_cannot_load("model", ref, error)) from error
     return cast("PreTrainedModel", model.to(device).eval())
 
@@ -74,7 +75,7 @@ def save_model(
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(f"can't write the model to {folder}: {error}. Free some space and run again.") from error
     if folder.exists():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,7 +54,7 @@ class Saver:
         try:
             save_file(_tensors(self.model, self.optimizer), temporary / "state.safetensors")
             (temporary / "state.json").write_text(json.dumps({"step": step, "counters": counters}), encoding="utf-8")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
             shutil.rmtree(temporary, ignore_errors=True)
             raise StoreError(
                 f"can't save the training state to {target}: {error}. The last saved state stands: free some space "

@@ -91,7 +91,9 @@ def test_the_report_compares_base_sft_rl_and_the_control(finished: Path) -> None
 
 
 def test_the_certificate_is_green(finished: Path) -> None:
-    lines = {(c["artifact"], c["line"]): c["ok"] for c in read(finished / RUN / "report" / "report.json")["certificate"]}
+    lines = {
+        (c["artifact"], c["line"]): c["ok"] for c in read(finished / RUN / "report" / "report.json")["certificate"]
+    }
     assert lines[("rl", "log-probability parity")] is True
     assert lines[("rl", "gradient is split-invariant")] is True
     assert all(lines.values())

@@ -39,7 +39,7 @@ class Cold:
     """The command as a process of its own."""
 
     def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `said`
         self._process = subprocess.Popen(
             command,
             cwd=cwd,
@@ -129,9 +129,9 @@ def _killed(process: Process, moment: float, clock: Path | None, before: int) ->
 
     before: what `_written(clock)` was before the process started.
     """
-    while clock is not None and _written(clock) == before and not _ended(process, 0.002):
+    while clock is not None and _written(clock) == before and not ended_within(process, 0.002):
         pass
-    if _ended(process, moment):
+    if ended_within(process, moment):
         assert process.wait() == 0, process.said()
         process.said()
         return False
@@ -141,7 +141,8 @@ def _killed(process: Process, moment: float, clock: Path | None, before: int) ->
     return True
 
 
-def _ended(process: Process, within: float) -> bool:
+def ended_within(process: Process, within: float) -> bool:
+    """Waits up to `within` seconds for the end."""
     try:
         process.wait(within)
     except subprocess.TimeoutExpired:

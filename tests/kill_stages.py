@@ -1,4 +1,4 @@
-"""The real stages, killed: one undisturbed run of recipes/kill.yaml, then each stage alone until it has died often enough.
+"""The real stages, killed: an undisturbed run of recipes/kill.yaml, then each stage alone until it died often enough.
 
 Used by tests/invariant/test_kill_stages.py (a few kills per stage) and tests/evidence/test_kills.py (many).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from posttrain.store import Manifest
-from tests.kill import data_digests, finish, survive
+from tests.kill import data_digests, ended_within, finish, survive
 from tests.warm import Warm
+
+from posttrain.store import Manifest
 
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("problems", "traces", "base", "tokens", "sft", "sft-tokens", "rl", "scores", "report")
@@ -79,7 +81,7 @@ class Lab:
             landed.finished += 1
             landed.attempts = max(landed.attempts, ended.attempts)
             assert results(rough) == expected
-            assert [p for p in rough.rglob("*") if p.name == ".work" or p.suffix == ".tmp"] == []
+            assert leftovers(rough) == []
 
         def killed() -> None:
             landed.kills += 1
@@ -102,6 +104,33 @@ class Lab:
         shutil.rmtree(run)
         return landed
 
+    def kill_inside(self, stage: str, where: str, tries: int = 50) -> None:
+        """Kills `stage` the moment a temporary that matches the glob `where` is seen, runs it on, and compares.
+
+        Tries again when the write was over before the signal came.
+        """
+        runs = f"inside-{stage}"
+        run = self.copy(runs, stage)
+        command = ["run", "kill.yaml", "--quiet", "--runs", runs, "--only", stage]
+        for _ in range(tries):
+            process = self.start(command, self.folder, os.environ)
+            while not (ended := ended_within(process, 0.0)) and not any((run / stage).glob(where)):
+                pass
+            if not ended:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.said()
+            if any((run / stage).glob(where)):
+                break
+            if ended:
+                shutil.rmtree(run / stage)
+        else:
+            raise AssertionError(f"no kill of {tries} hit a write of {where}")
+        finish(command, cwd=self.folder, env=os.environ, start=self.start)
+        assert results(run / stage) == results(self.calm / stage)
+        assert leftovers(run / stage) == []
+        shutil.rmtree(run)
+
 
 @contextmanager
 def lab(folder: Path) -> Iterator[Lab]:
@@ -112,6 +141,11 @@ def lab(folder: Path) -> Iterator[Lab]:
         made = Lab(folder, start)
         made.run("runs")
         yield made
+
+
+def leftovers(stage: Path) -> list[Path]:
+    """What a finished stage must not hold: resume state, temporaries."""
+    return [p for p in stage.rglob("*") if p.name == ".work" or p.suffix == ".tmp"]
 
 
 def seconds_of(stage: Path) -> float:

@@ -80,7 +80,10 @@ class Fork:
 
 
 def serve() -> None:
-    """Reads ``[arguments, folder, environment, log]`` lines; answers each with the fork's process id and, at its end, its code."""
+    """Reads ``[arguments, folder, environment, log]`` lines.
+
+    Answers each with the fork's process id at once and its exit code at its end.
+    """
     import matplotlib.pyplot  # noqa: F401
     import torch
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.kill_stages import STAGES, Landed, lab
 
 from posttrain.store.environment import code_version, hardware
-from tests.kill_stages import STAGES, Landed, lab
 
 KILLS = 24
 WRITES_STATE = ("base", "sft", "sft-tokens", "rl")

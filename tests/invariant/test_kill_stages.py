@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.kill_stages import STAGES, Lab, lab, metrics, results
 
 KILLS = {"base": 4, "sft": 4, "sft-tokens": 3, "rl": 4, "scores": 4}
@@ -25,6 +24,13 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_one(calm: Lab, stage: str) -> None:
     calm.kill(stage, KILLS.get(stage, 2), random.SystemRandom().randrange(2**32))
+
+
+@pytest.mark.parametrize("where", [".work/.resume-*.tmp", "checkpoints/.step-*.tmp", ".model.*.tmp"])
+def test_a_kill_inside_the_write_of_a_state_or_model_leaves_nothing_that_stops_the_next_attempt(
+    calm: Lab, where: str
+) -> None:
+    calm.kill_inside("base", where)
 
 
 def test_two_runs_with_one_seed_are_identical(calm: Lab) -> None:

@@ -16,9 +16,12 @@ from posttrain.store import Checkpoint, Samples, Tokens
 class PreprocessConfig(Config):
     """How text becomes supervised tokens."""
 
-    template: str = "chat"
+    template: str = Field("chat", json_schema_extra={"file": True})
+    """chat, r1_zero, alpaca, plain, or a .jinja file."""
     max_tokens: int = Field(1024, ge=8)
+    """Longer sequences are dropped and counted."""
     only_correct: bool = False
+    """Leave out traces whose verdict is not "correct"."""
 
 
 def preprocess(config: PreprocessConfig, model: Checkpoint, traces: Samples, work: Workspace) -> Tokens:

@@ -12,8 +12,8 @@ from pydantic import Field
 from posttrain.config import Config
 from posttrain.errors import TrainingError
 from posttrain.records import Problem, problems_to_table
-from posttrain.stage import Workspace
-from posttrain.store import Artifact, Checkpoint, Problems, Report, Samples, Scores, write_json
+from posttrain.stage import Expected, Workspace
+from posttrain.store import Checkpoint, Problems, Report, Samples, Scores, write_json
 
 
 class NumbersConfig(Config):
@@ -89,7 +89,7 @@ def student(
     return Checkpoint(work.dir)
 
 
-def student_forecast(config: StudentConfig, inputs: dict[str, Artifact | list[Artifact]]) -> dict[str, float | None]:
+def student_forecast(config: StudentConfig, inputs: dict[str, Expected | list[Expected]]) -> dict[str, float | None]:
     return {"seconds": config.steps * 2.0, "memory_bytes": 3e9, "disk_bytes": None, "dollars": 0.0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +34,7 @@ def chat(
     device: str,
     dtype: str,
 ) -> None:
-    """Talk to MODEL, a checkpoint folder or hub name, through its own chat template.
+    """Talk to MODEL, a checkpoint, model folder or hub name, through its own chat template.
 
     One line is one turn; /new forgets the conversation; an empty line or end of input leaves. Lines may be piped in:
     then only the answers are printed.
@@ -42,9 +43,11 @@ def chat(
     from posttrain.models import load_model, load_tokenizer
     from posttrain.prompts import chat_ids, get_template
     from posttrain.seeding import derive
+    from posttrain.store import Checkpoint
 
-    tokenizer = load_tokenizer(model, revision=revision)
-    module = load_model(model, revision=revision, dtype=dtype, device=device)
+    ref = Checkpoint(Path(model)).ref
+    tokenizer = load_tokenizer(ref, revision=revision)
+    module = load_model(ref, revision=revision, dtype=dtype, device=device)
     stops = get_template("chat").stop_token_ids(tokenizer)
     engine = engines.NativeEngine(module, pad_id=stops[0], max_batch=1)
     sampling = engines.Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, stop_token_ids=stops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -33,8 +34,11 @@ def parity(
     from posttrain.models import load_model, load_tokenizer
     from posttrain.prompts import document_ids
     from posttrain.seeding import derive
+    from posttrain.store import Checkpoint
 
-    module, tokenizer = load_model(model, revision=revision, dtype=dtype, device=device), load_tokenizer(model)
+    ref = Checkpoint(Path(model)).ref
+    tokenizer = load_tokenizer(ref, revision=revision)
+    module = load_model(ref, revision=revision, dtype=dtype, device=device)
     engine = engines.NativeEngine(module, pad_id=int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0))
     asked = [
         engines.Prompt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -57,24 +58,30 @@ def _sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], 
 def _help(spec: StageSpec) -> str:
     """The stage's own words, then its inputs and its config with defaults."""
     intro = (spec.function.__doc__ or "").strip().partition("\n\n")[0]
-    lines = [
-        f"  out=DIR  the folder to write ({spec.output.kind}; default runs/alone/{spec.name})",
-        "  seed=0  the stage's own seed",
-    ]
+    lines = [f"  out=DIR  the folder to write ({spec.output.kind}; default runs/alone/{spec.name})"]
+    if "seed" not in spec.config.model_fields:
+        lines.append("  seed=0  the stage's own seed")
     for takes in spec.inputs:
         needed = "" if takes.required else ", optional"
         many = ", one or [several, of, them]" if takes.many else ""
         lines.append(f"  {takes.name}=FOLDER  input: {describe(takes)}{many}{needed}")
-    for name, info in spec.config.model_fields.items():
-        default = "…" if info.is_required() else info.get_default(call_default_factory=True)
-        lines.append(f"  {name}={_shown(default)}  {info.description or ''}".rstrip())
+    lines += _keys(spec.config)
     return "\n\n".join([intro, "\b\nKeys:\n" + "\n".join(lines)])
+
+
+def _keys(schema: type[Config], prefix: str = "") -> Iterator[str]:
+    """One line per key with its default and its meaning; the keys of a config in it as ``optimizer.lr``."""
+    for name, info in schema.model_fields.items():
+        default = "…" if info.is_required() else info.get_default(call_default_factory=True)
+        if isinstance(default, Config):
+            yield from _keys(type(default), f"{prefix}{name}.")
+        else:
+            meaning = " ".join((info.description or "").replace("``", "").split())
+            yield f"  {prefix}{name}={_shown(default)}  {meaning}".rstrip()
 
 
 def _shown(default: Any) -> str:
     """A default as one would write it on the command line."""
-    if isinstance(default, Config):
-        default = default.model_dump(mode="json")
     if isinstance(default, tuple):
         default = list(default)
     return default if isinstance(default, str) else json.dumps(default)

@@ -111,6 +111,12 @@ class DataConfig(Config):
         return self
 
 
+def asked(config: DataConfig) -> dict[Split, int]:
+    """How many synthetic problems each split shall have."""
+    given: dict[Split, int | None] = {"train": config.train, "validation": config.validation, "test": config.test}
+    return {split: GENERATED[split] if count is None else count for split, count in given.items()}
+
+
 def split_files(folder: Path) -> dict[str, Path]:
     """Split → its file, for a folder with ``train.jsonl``, ``test.parquet`` and so on."""
     return {p.stem: p for p in sorted(folder.iterdir()) if p.stem in SPLITS and p.suffix.lower() in SUFFIXES}

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 from posttrain.data import splits, synthetic
-from posttrain.data.config import GENERATED, SPLITS, DataConfig, Split
+from posttrain.data.config import SPLITS, DataConfig, asked
+from posttrain.data.forecast import forecast
 from posttrain.data.load import Loaded, load
 from posttrain.data.synthetic.levels import LEVELS
 from posttrain.records import Problem, problems_to_table
@@ -44,15 +45,9 @@ def _generate(config: DataConfig, seed: int) -> Loaded:
     make = synthetic.texts if config.dataset == "synthetic-text" else synthetic.problems
     levels = config.levels or tuple(LEVELS)
     problems: list[Problem] = []
-    for split, count in _asked(config).items():
+    for split, count in asked(config).items():
         problems += make(seed, split, count, levels, disjoint_templates=config.disjoint_templates)
     return Loaded(problems)
-
-
-def _asked(config: DataConfig) -> dict[Split, int]:
-    """How many synthetic problems each split shall have."""
-    given: dict[Split, int | None] = {"train": config.train, "validation": config.validation, "test": config.test}
-    return {split: GENERATED[split] if count is None else count for split, count in given.items()}
 
 
 def _counts(problems: list[Problem]) -> dict[str, Any]:
@@ -64,13 +59,4 @@ def _counts(problems: list[Problem]) -> dict[str, Any]:
     return counts
 
 
-def _forecast(config: DataConfig, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Seconds and bytes; a dataset from elsewhere is known only when it is here."""
-    if not config.synthetic:
-        return {"seconds": None, "memory_bytes": None, "disk_bytes": None, "dollars": 0.0}
-    count = sum(_asked(config).values())
-    # Measured on one core: 30 µs to tell a story, of which a split keeps one in ten to seven in ten.
-    return {"seconds": 0.5 + count * 1e-4, "memory_bytes": 2000 * count, "disk_bytes": 80 * count, "dollars": 0.0}
-
-
-data.forecast = _forecast  # type: ignore[attr-defined]
+data.forecast = forecast  # type: ignore[attr-defined]

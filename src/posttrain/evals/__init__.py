@@ -1,6 +1,6 @@
 """Evaluation: answers to benchmarks, graded, measured and compared."""
 
-from posttrain.evals.answering import answer, answers, response_text
+from posttrain.evals.answering import answer, answers, as_sample, response_text, with_stops
 from posttrain.evals.comparison import Answers, Comparison, compare, compare_family, refusal
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.metrics import measure
@@ -12,10 +12,12 @@ __all__ = [
     "EvalConfig",
     "answer",
     "answers",
+    "as_sample",
     "compare",
     "compare_family",
     "measure",
     "read_answers",
     "refusal",
     "response_text",
+    "with_stops",
 ]

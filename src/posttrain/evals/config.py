@@ -18,11 +18,14 @@ class EvalConfig(Config):
     """Split of the `problems` input."""
     limit: int | None = Field(None, ge=1)
     """Use only this many problems of each benchmark: those whose hashed id comes first, whatever the file's order."""
-    template: str | None = None
+    template: str | None = Field(None, json_schema_extra={"file": True})
+    """chat, r1_zero, alpaca, plain, or a .jinja file."""
     system: str | None = None
+    """A system prompt, or another preamble for text templates."""
     shots: int = Field(0, ge=0)
     """Solved problems shown before each question, from the benchmark's own training problems."""
     grading: str | None = None
+    """Grader spec."""
 
     n: int | None = Field(None, ge=1)
     """Samples of each problem."""

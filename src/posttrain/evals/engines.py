@@ -19,14 +19,11 @@ def open_engine(
     name: native, or hf (transformers' generate, the slow reference). batch: sequences decoded at once.
     ModelError for a checkpoint that can't be loaded or has no padding token.
     """
-    import torch
-
     from posttrain import engines
-    from posttrain.models import load_model, load_tokenizer
+    from posttrain.models import load_model, load_tokenizer, pick_device
 
-    where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(checkpoint.model_dir, revision=checkpoint.revision)
-    model = load_model(checkpoint.model_dir, revision=checkpoint.revision, dtype=dtype, device=where)
+    model = load_model(checkpoint.model_dir, revision=checkpoint.revision, dtype=dtype, device=pick_device(device))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if not isinstance(pad, int):
         raise ModelError(

@@ -17,6 +17,7 @@ from posttrain.errors import RecipeError
 from posttrain.evals.answering import answers
 from posttrain.evals.comparison import MAX_UNDECIDED
 from posttrain.evals.config import EvalConfig
+from posttrain.evals.forecast import forecast
 from posttrain.evals.journal import Journal
 from posttrain.evals.metrics import measure
 from posttrain.prompts import get_template
@@ -58,6 +59,9 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
     work.write_json("scores.json", {"version": SCORES_VERSION, "entries": entries})
     work.summarise(**{f"{e['model']} on {e['benchmark']}": round(e["accuracy"], 4) for e in entries})
     return Scores(work.dir)
+
+
+evaluate.forecast = forecast  # type: ignore[attr-defined]
 
 
 def chosen_benchmarks(config: EvalConfig, problems: Problems | None) -> list[Benchmark]:

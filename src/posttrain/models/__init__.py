@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from posttrain.models.config import TinyConfig
-    from posttrain.models.load import load_model, load_tokenizer, save_model
+    from posttrain.models.load import load_model, load_tokenizer, pick_device, save_model
     from posttrain.models.logprobs import TokenStats, token_stats
     from posttrain.models.tiny import tiny_model, train_tokenizer
 
 _HOMES = {
     "load_model": "load",
     "load_tokenizer": "load",
+    "pick_device": "load",
     "save_model": "load",
     "TokenStats": "logprobs",
     "token_stats": "logprobs",
@@ -30,6 +31,7 @@ __all__ = [
     "TokenStats",
     "load_model",
     "load_tokenizer",
+    "pick_device",
     "save_model",
     "tiny_model",
     "token_stats",

@@ -88,6 +88,13 @@ def save_model(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def pick_device(wanted: str) -> str:
+    """``auto`` is the first GPU where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _folder(ref: str | Path, revision: str | None) -> Path:
     folder = resolve_model(ref, revision)
     if not (folder / "config.json").exists():

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from posttrain.errors import DataError
 from posttrain.models.config import TinyConfig
+from posttrain.models.size import tiny_feed_forward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,14 +65,13 @@ def tiny_model(tokenizer: PreTrainedTokenizerBase, config: TinyConfig, *, seed: 
     """A randomly initialised Qwen2 of the given shape with tied embeddings; the same seed makes the same weights."""
     if config.hidden % config.heads:
         raise DataError(f"hidden {config.hidden} is not a multiple of heads {config.heads}. Choose one that is.")
-    feed_forward = config.feed_forward or -(-config.hidden * 8 // 3 // 32) * 32
     shape = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden,
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
         num_key_value_heads=config.kv_heads or config.heads,
-        intermediate_size=feed_forward,
+        intermediate_size=tiny_feed_forward(config),
         max_position_embeddings=config.context,
         tie_word_embeddings=True,
         bos_token_id=None,

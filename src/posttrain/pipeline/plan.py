@@ -10,6 +10,7 @@ from typing import Any, Literal
 from posttrain.pipeline.graph import Graph, Node
 from posttrain.pipeline.order import Order
 from posttrain.pipeline.wishes import Wishes
+from posttrain.stage import Expected
 from posttrain.store import Artifact, Manifest, fingerprint
 from posttrain.store.drift import changes
 
@@ -37,6 +38,7 @@ def plan_graph(graph: Graph, run: Path, wishes: Wishes | None = None) -> list[Pl
     wishes = wishes or Wishes()
     wanted, again = wishes.wanted(graph), wishes.again(graph)
     planned: dict[str, Planned] = {}
+    makes: dict[Path, Mapping[str, Any]] = {}
     for node in graph.nodes.values():
         order = Order(node.spec, node.config, planned_inputs(node, graph, run), run / node.name, node.seed, node.name)
         if node.name not in wanted:
@@ -46,8 +48,9 @@ def plan_graph(graph: Graph, run: Path, wishes: Wishes | None = None) -> list[Pl
         else:
             open_inputs = [n for n in node.needs if planned[n].status in ("make", "resume", "after")]
             status, lines = _status(order, bool(open_inputs))
-        idle = status in ("reuse", "skip")
-        forecast = dict.fromkeys(COSTS, 0.0) if idle else _forecast(order)
+        forecast, makes[order.directory] = _forecast(order, makes)
+        if status in ("reuse", "skip"):
+            forecast = dict.fromkeys(COSTS, 0.0)
         planned[node.name] = Planned(node, status, tuple(lines), forecast)
     return list(planned.values())
 
@@ -85,13 +88,28 @@ def _of_unwanted(order: Order) -> tuple[Status, list[str]]:
     return ("reuse" if manifest is not None and manifest.status == "finished" else "skip"), []
 
 
-def _forecast(order: Order) -> dict[str, float | None]:
+def _forecast(
+    order: Order, makes: Mapping[Path, Mapping[str, Any]]
+) -> tuple[dict[str, float | None], Mapping[str, Any]]:
+    """The costs of an order, and what is known of the artifact that it makes. `makes`: the same of earlier ones."""
     if order.spec.forecast is None:
-        return dict.fromkeys(COSTS)
-    told = order.spec.forecast(order.config, order.inputs)
+        return dict.fromkeys(COSTS), {}
+
+    def expected(artifact: Artifact) -> Expected:
+        if artifact.path in makes:
+            return Expected(artifact, makes[artifact.path])
+        manifest = artifact.manifest()
+        return Expected(artifact, manifest.summary if manifest is not None else {})
+
+    inputs = {
+        name: [expected(a) for a in given] if isinstance(given, list) else expected(given)
+        for name, given in order.inputs.items()
+    }
+    told = dict(order.spec.forecast(order.config, inputs))
+    facts: Mapping[str, Any] = told.pop("makes", {})
     unknown = [key for key in told if key not in COSTS]
     assert not unknown, f"the forecast of stage {order.spec.name} speaks of {unknown}; known are {COSTS}"
-    return {key: told.get(key) for key in COSTS}
+    return {key: told.get(key) for key in COSTS}, facts
 
 
 def describe(plan: list[Planned], run: Path) -> str:

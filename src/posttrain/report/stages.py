@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from posttrain.report.config import ReportConfig
 from posttrain.report.contents import gather
 from posttrain.stage import Workspace
@@ -22,3 +24,18 @@ def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
         work.note(line)
     work.summarise(comparisons=len(contents.comparisons), refused=len(contents.refused))
     return Report(work.dir)
+
+
+def _forecast(config: ReportConfig, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Reading and grading leniently what was answered, drawing a few figures."""
+    samples = [scores.facts.get("samples") for scores in inputs["of"]]
+    known = None if None in samples else sum(samples)
+    return {
+        "seconds": None if known is None else 2.0 + 1e-4 * known,
+        "memory_bytes": None if known is None else 3e8 + 4000 * known,
+        "disk_bytes": 1e6,
+        "dollars": 0.0,
+    }
+
+
+report.forecast = _forecast  # type: ignore[attr-defined]

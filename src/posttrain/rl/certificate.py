@@ -13,6 +13,7 @@ from posttrain.rl.config import RLConfig
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.aggregation import Denominators, token_weights
 from posttrain.training.batches import micro_batches
+from posttrain.training.update import autocast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ def certify_start(
     if not probe:
         return
     worst, mean = parity(config, probe, policy, pad_id)
-    bf16 = policy.dtype != torch.float32
+    bf16 = config.dtype == "bfloat16"
     ok = mean <= PARITY_MEAN_BF16 if bf16 else worst <= PARITY_MAX
     tolerance = f"mean ≤ {PARITY_MEAN_BF16:g} (bfloat16)" if bf16 else f"max ≤ {PARITY_MAX:g} (float32)"
     work.certify("log-probability parity", ok, max=worst, mean=mean, tolerance=tolerance, rollouts=len(probe))
@@ -55,7 +56,8 @@ def parity(config: RLConfig, rollouts: Sequence[Rollout], policy: PreTrainedMode
     tokens = 0
     with torch.no_grad():
         for micro in micro_batches(rollouts, config.token_budget, pad_id, str(policy.device)):
-            stats = token_stats(policy, micro.ids, micro.row, micro.col, temperature=config.temperature)
+            with autocast(config.dtype, str(policy.device)):
+                stats = token_stats(policy, micro.ids, micro.row, micro.col, temperature=config.temperature)
             difference = (stats.logprobs - micro.gather([r.sampled for r in rollouts])).abs()
             worst = max(worst, float(difference.max()))
             total += float(difference.sum())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from posttrain.engines.native import NativeEngine
 from posttrain.errors import EngineError, TrainingError
-from posttrain.models import load_model, load_tokenizer, token_stats
+from posttrain.models import load_model, load_tokenizer, pick_device, token_stats
 from posttrain.prompts import get_template
 from posttrain.records import samples_to_tables
 from posttrain.rl.certificate import certify_start
@@ -34,7 +34,7 @@ from posttrain.training.aggregation import Denominators, token_weights
 from posttrain.training.batches import MicroBatch, batch_indices, micro_batches
 from posttrain.training.checkpoint import Saver
 from posttrain.training.tokenise import check_tokenizer, save_checkpoint
-from posttrain.training.update import Updater, autocast, pick_device
+from posttrain.training.update import Updater, autocast
 from posttrain.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
     saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
     validator = (
-        Validator.make(config.validation, problems, policy, tokenizer, template) if config.validation.every else None
+        Validator.make(config.validation, problems, policy, tokenizer, template, config.grading)
+        if config.validation.every
+        else None
     )
 
     start, counters = saver.restore()

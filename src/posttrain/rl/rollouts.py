@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posttrain.engines.base import Engine, Prompt, Sampling
+from posttrain.evals import as_sample, response_text, with_stops
 from posttrain.grading import grade_many
 from posttrain.records import Completion, Problem, Sample
 from posttrain.rl.advantages import group_advantages
@@ -60,16 +61,12 @@ def sample_batch(
         Prompt(p.id, tuple(template.prompt_ids(p.question, tokenizer)), derive(seed, "rollout", step, p.id))
         for p in problems
     ]
-    sampling = Sampling(
-        n=config.group,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens,
-        stop=template.stop,
-        stop_token_ids=template.stop_token_ids(tokenizer),
-    )
+    wanted = Sampling(n=config.group, temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = with_stops(wanted, template, tokenizer)
     completions = sorted(engine.generate(requests, sampling), key=lambda c: (c.key, c.index))
     sampled = time.perf_counter()
-    samples = _graded(completions, problems, tokenizer, config.grading or template.grading, step)
+    texts = [response_text(c, tokenizer, template, sampling) for c in completions]
+    samples = _graded(completions, texts, problems, config.grading or template.grading, step)
     rewards = score(samples, config.reward, reward)
     samples, rollouts, metrics = _with_advantages(samples, completions, rewards, config)
     graded = time.perf_counter()
@@ -78,35 +75,12 @@ def sample_batch(
 
 
 def _graded(
-    completions: Sequence[Completion],
-    problems: Sequence[Problem],
-    tokenizer: PreTrainedTokenizerBase,
-    spec: str,
-    step: int,
+    completions: Sequence[Completion], texts: Sequence[str], problems: Sequence[Problem], spec: str, step: int
 ) -> list[Sample]:
     by_id = {p.id: p for p in problems}
-    texts = tokenizer.batch_decode([list(c.token_ids) for c in completions], skip_special_tokens=True)
-    verdicts = grade_many(
-        [(by_id[c.key], text, c.finish_reason == "length") for c, text in zip(completions, texts, strict=True)], spec
-    )
-    return [
-        Sample(
-            problem_id=c.key,
-            index=c.index,
-            question=by_id[c.key].question,
-            response=text,
-            source="policy",
-            gold=by_id[c.key].answer,
-            token_ids=c.token_ids,
-            logprobs=c.logprobs,
-            prompt_ids=c.prompt_ids,
-            finish_reason=c.finish_reason,
-            weights_version=c.weights_version,
-            verdict=verdict,
-            step=step,
-        )
-        for c, text, verdict in zip(completions, texts, verdicts, strict=True)
-    ]
+    samples = [as_sample(by_id[c.key], c, text, "policy") for c, text in zip(completions, texts, strict=True)]
+    verdicts = grade_many([(by_id[s.problem_id], s.response, s.truncated) for s in samples], spec)
+    return [dataclasses.replace(s, verdict=v, step=step) for s, v in zip(samples, verdicts, strict=True)]
 
 
 def _with_advantages(
@@ -125,7 +99,7 @@ def _with_advantages(
         for i, value in zip(members, values, strict=True):
             advantages[i] = value
     done = [
-        dataclasses.replace(s, reward=r.total, advantage=a, extra={"reward_parts": r.parts})
+        dataclasses.replace(s, reward=r.total, advantage=a, extra={**s.extra, "reward_parts": r.parts})
         for s, r, a in zip(samples, rewards, advantages, strict=True)
     ]
     rollouts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from posttrain.rl.config import RLConfig
+from posttrain.rl.forecast import forecast
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems
 
@@ -13,3 +14,6 @@ def rl(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace)
 
     reinforce(config, model, problems, work)
     return Checkpoint(work.dir)
+
+
+rl.forecast = forecast  # type: ignore[attr-defined]

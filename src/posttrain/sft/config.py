@@ -15,22 +15,34 @@ class PretrainConfig(TrainingConfig):
 
     model: TinyConfig = TinyConfig()
     split: str = "train"
+    """Split of the corpus."""
     steps: int = Field(200, ge=1)
-    batch_size: int = Field(32, ge=1)  # blocks per optimizer step
-    block: int = Field(128, ge=8)  # tokens per block; documents are concatenated and cut
+    """Optimizer steps."""
+    batch_size: int = Field(32, ge=1)
+    """Blocks per optimizer step."""
+    block: int = Field(128, ge=8)
+    """Tokens per block; documents are concatenated and cut."""
 
 
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on traces. Give `steps` or `epochs`."""
 
-    template: str = "chat"
-    split: str | None = None  # None = every row of the traces
+    template: str = Field("chat", json_schema_extra={"file": True})
+    """chat, r1_zero, alpaca, plain, or a .jinja file."""
+    split: str | None = None
+    """Split of the traces; None = every row."""
     epochs: float | None = Field(None, gt=0)
+    """Passes over the examples; this or steps."""
     steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1)  # sequences per optimizer step
-    max_tokens: int = Field(1024, ge=8)  # longer sequences are dropped and counted
+    """Optimizer steps; this or epochs."""
+    batch_size: int = Field(32, ge=1)
+    """Sequences per optimizer step."""
+    max_tokens: int = Field(1024, ge=8)
+    """Longer sequences are dropped and counted."""
     loss: Literal["per_token", "per_sequence"] = "per_token"
-    only_correct: bool = False  # leave out traces whose verdict is not "correct"
+    """Every token of a step weighs the same, or a sequence's sum is divided by the number of sequences."""
+    only_correct: bool = False
+    """Leave out traces whose verdict is not "correct"."""
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")

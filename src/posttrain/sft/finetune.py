@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from posttrain.errors import DataError
-from posttrain.models import load_model, load_tokenizer
+from posttrain.models import load_model, load_tokenizer, pick_device
 from posttrain.prompts import get_template
 from posttrain.sft.config import SFTConfig
 from posttrain.sft.supervised import Plan, train
@@ -14,7 +14,6 @@ from posttrain.store import Checkpoint, Problems, Samples, Tokens
 from posttrain.training.aggregation import Aggregation
 from posttrain.training.batches import steps_of_epochs
 from posttrain.training.tokenise import TokenReport, check_tokenizer, read_tokens, tokenise
-from posttrain.training.update import pick_device
 from posttrain.training.validation import Validator
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from posttrain.errors import DataError
-from posttrain.models import tiny_model, train_tokenizer
+from posttrain.models import pick_device, tiny_model, train_tokenizer
 from posttrain.prompts import Example, document_ids
 from posttrain.records import Problem
 from posttrain.sft.config import PretrainConfig
 from posttrain.sft.supervised import Plan, train
-from posttrain.training.update import pick_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from posttrain.sft.config import PretrainConfig, SFTConfig
+from posttrain.sft.forecast import pretrain_forecast, sft_forecast
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems, Samples, Tokens
 
@@ -23,3 +24,7 @@ def sft(
 
     finetune(config, model, traces, problems, work)
     return Checkpoint(work.dir)
+
+
+pretrain.forecast = pretrain_forecast  # type: ignore[attr-defined]
+sft.forecast = sft_forecast  # type: ignore[attr-defined]

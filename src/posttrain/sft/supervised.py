@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.models import token_stats
@@ -119,8 +118,3 @@ def supervised_step(
         "supervised_tokens": supervised,
         **applied,
     }
-
-
-def saved_model(folder: Path) -> bool:
-    """Whether the final model stands already (the process died between saving it and finishing the stage)."""
-    return (folder / "model" / "config.json").exists()

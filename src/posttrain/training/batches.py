@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,8 +96,3 @@ def batch_indices(n: int, batch_size: int, seed: int, step: int) -> list[int]:
 def steps_of_epochs(n: int, batch_size: int, epochs: float) -> int:
     """Optimizer steps that cover `epochs` passes over n items; the last partial batch counts as a step."""
     return max(1, -(-round(n * epochs) // batch_size))
-
-
-def iterate(n: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
-    for step in range(start, stop):
-        yield step, batch_indices(n, batch_size, seed, step)

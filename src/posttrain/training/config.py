@@ -15,29 +15,41 @@ class OptimizerConfig(Config):
     """AdamW with decoupled weight decay; the schedule runs over the stage's optimizer steps."""
 
     lr: float = Field(1e-4, ge=0)
+    """The highest learning rate."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    """Of matrices; norm gains and biases are not decayed."""
     schedule: Schedule = "cosine"
-    warmup: float = Field(0.0, ge=0, le=1)  # share of the steps
-    final: float = Field(0.1, ge=0, le=1)  # share of lr at the last step (linear, cosine)
-    clip: float = Field(1.0, gt=0)  # gradient norm
+    """constant, linear or cosine, after the warm-up."""
+    warmup: float = Field(0.0, ge=0, le=1)
+    """Share of the steps in which the rate rises to lr."""
+    final: float = Field(0.1, ge=0, le=1)
+    """Share of lr that is left at the last step (linear, cosine)."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the whole gradient."""
 
 
 class ValidationConfig(Config):
-    """Generated evaluation on a validation split while training; greedy."""
+    """Generated evaluation on the validation split while training; greedy."""
 
-    every: int = Field(0, ge=0)  # optimizer steps; 0 = never
+    every: int = Field(0, ge=0)
+    """Optimizer steps between two; 0 = never."""
     problems: int = Field(128, ge=1)
+    """How many, the first of the split."""
     max_tokens: int = Field(128, ge=1)
+    """Of one answer."""
 
 
 class TrainingConfig(Config):
     """What every training stage takes."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
-    token_budget: int = Field(8192, ge=16)  # padded tokens per micro-batch
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; master weights stay float32
-    save_every: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})  # resume state; 0 = every ~15 seconds
-    keep_checkpoints: tuple[int, ...] = ()  # steps whose weights stay as ordinary model folders
-    checkpoint_every: int = Field(0, ge=0)  # steps; 0 = only the end
+    token_budget: int = Field(8192, ge=16)
+    """Tokens of a micro-batch, padding included. Changes memory and rounding, nothing else."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward pass; the weights that are trained stay float32."""
+    save_every: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})
+    """Steps between two saved states for a resume; 0 = every 10 seconds."""
+    checkpoint_every: int = Field(0, ge=0)
+    """Steps between two model folders that are kept; 0 = only the last."""

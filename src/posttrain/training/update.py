@@ -59,10 +59,3 @@ def autocast(dtype: str, device: str) -> Iterator[None]:
         return
     with torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16):
         yield
-
-
-def pick_device(wanted: str) -> str:
-    """``auto`` is the first GPU where there is one."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"

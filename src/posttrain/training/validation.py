@@ -28,6 +28,7 @@ class Validator:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     template: Template
+    grading: str
 
     @classmethod
     def make(
@@ -37,8 +38,11 @@ class Validator:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         template: Template,
+        grading: str | None = None,
     ) -> Validator:
-        return cls(config, problems.read("validation")[: config.problems], model, tokenizer, template)
+        """grading: a spec in place of the template's."""
+        chosen = problems.read("validation")[: config.problems]
+        return cls(config, chosen, model, tokenizer, template, grading or template.grading)
 
     def maybe(self, step: int, steps: int) -> dict[str, float]:
         """Scores after every `every` steps, before the first and after the last; an empty dict otherwise."""
@@ -49,19 +53,14 @@ class Validator:
     def run(self) -> dict[str, float]:
         self.model.eval()
         engine = NativeEngine(self.model, pad_id=int(self.tokenizer.pad_token_id), tokenizer=self.tokenizer)
-        sampling = Sampling(
-            temperature=0.0,
-            max_tokens=self.config.max_tokens,
-            stop=self.template.stop,
-            stop_token_ids=self.template.stop_token_ids(self.tokenizer),
-        )
+        sampling = Sampling(temperature=0.0, max_tokens=self.config.max_tokens)
         samples = answer(
             engine,
             self.tokenizer,
             self.problems,
             self.template,
             sampling,
-            self.template.grading,
+            self.grading,
             seed=0,
             source="validation",
         )

@@ -1,11 +1,12 @@
 import math
 import time
+from pathlib import Path
 
 import pytest
 
 from posttrain.errors import RecipeError, TrainingError
 from posttrain.records import Sample, Verdict
-from posttrain.rl.config import RewardConfig
+from posttrain.rl.config import RewardConfig, RLConfig
 from posttrain.rl.rewards import load_function, score
 
 
@@ -60,3 +61,10 @@ def test_a_function_is_loaded_from_its_file(tmp_path):
         load_function("absent.py:f")
     with pytest.raises(RecipeError, match="no function 'other'"):
         load_function(f"{file}:other")
+
+
+def test_the_bytes_of_a_reward_file_count_and_not_only_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def reward(**_): return []\n")
+    assert RLConfig(reward=RewardConfig(function=f"{file}:reward")).files() == {"reward.function": file}
+    assert RLConfig().files() == {}

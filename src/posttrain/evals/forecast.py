@@ -1,0 +1,80 @@
+"""What an evaluation costs, told before. Answers are taken to be as long as solutions, where those are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from posttrain.benchmarks.registry import BY_NAME
+from posttrain.engines.base import Sampling
+from posttrain.evals.config import EvalConfig
+from posttrain.models.cost import STARTUP, loading_seconds, sampling_bytes, sampling_seconds
+from posttrain.models.size import Shape, read_shape
+from posttrain.stage import Expected
+from posttrain.store import Checkpoint
+
+QUESTION_TOKENS = 120  # where nothing is known of the questions
+SAMPLE_SECONDS = 5e-4  # to grade, journal and measure one sample
+SAMPLE_BYTES = 60  # of one sample on disk beside its tokens
+
+
+def shape_behind(model: Expected) -> Shape | None:
+    """The shape of a model that stands or is planned; None where it can't be known."""
+    planned = model.facts.get("shape")
+    if isinstance(planned, Shape):
+        return planned
+    assert isinstance(model.artifact, Checkpoint)
+    return read_shape(model.artifact.model_dir, model.artifact.revision)
+
+
+def answer_tokens(facts: Mapping[str, Any], max_tokens: int) -> float:
+    """How long answers will be: as long as solutions, and at most (and where nothing is known exactly) the limit."""
+    known = facts.get("solution_tokens")
+    return min(float(known), max_tokens) if known else float(max_tokens)
+
+
+def forecast(config: EvalConfig, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Every model answers every problem: prompts computed once, answers sampled token by token."""
+    shapes = [shape for model in inputs["models"] if (shape := shape_behind(model)) is not None]
+    asked = _asked(config, inputs.get("problems"))
+    if asked is None or len(shapes) < len(inputs["models"]):
+        return {"dollars": 0.0, "makes": {}}
+    samples = sum(n for n, _, _ in asked)
+    tokens = sum(n * length for n, _, length in asked)
+    longest = max(question + length for _, question, length in asked)
+    seconds, memory = STARTUP, 0.0
+    prompts = sum(n * question for n, question, _ in asked)
+    for shape in shapes:
+        seconds += loading_seconds(shape) - STARTUP + sampling_seconds(shape, prompts + tokens, config.dtype)
+        seconds += SAMPLE_SECONDS * samples
+        memory = max(memory, sampling_bytes(shape, config.batch * longest, config.dtype))
+    return {
+        "seconds": seconds,
+        "memory_bytes": memory,
+        "disk_bytes": len(shapes) * (SAMPLE_BYTES * samples + 4 * tokens),
+        "dollars": 0.0,
+        "makes": {"samples": len(shapes) * samples},
+    }
+
+
+def _asked(config: EvalConfig, problems: Expected | None) -> list[tuple[int, float, float]] | None:
+    """(samples of one model, tokens of a question, tokens of an answer) per benchmark; None where not known."""
+    found = []
+    n = config.n or 1
+    if problems is not None:
+        count = problems.facts.get(config.split)
+        if count is None:
+            return None
+        question = problems.facts.get("question_tokens", QUESTION_TOKENS)
+        length = answer_tokens(problems.facts, config.max_tokens or 256)
+        found.append((n * min(count, config.limit or count), question, length))
+    for name in config.benchmarks:
+        declared = BY_NAME.get(name)
+        if declared is None:
+            return None  # the run itself says that it is unknown, and what is meant
+        sampling: Sampling = declared.sampling
+        count = min(declared.items, config.limit or declared.items)
+        found.append(
+            ((config.n or sampling.n) * count, QUESTION_TOKENS, float(config.max_tokens or sampling.max_tokens))
+        )
+    return found or None

@@ -1,0 +1,42 @@
+"""What reinforcement learning costs, told before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from posttrain.evals.forecast import QUESTION_TOKENS, answer_tokens, shape_behind
+from posttrain.models.cost import sampling_seconds, weights_bytes
+from posttrain.rl.config import RLConfig
+from posttrain.training.forecast import training_forecast, unknown, validation_seconds
+
+EFFECTIVE = 0.5  # share of groups with a signal: only those are trained on (all, where there is a KL term)
+ROLLOUT_BYTES = 8  # of a stored token: its id and its log-probability
+
+
+def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Rollouts sampled token by token, then one pass forward and backward over those that carry a signal.
+
+    A second look at the old or the reference policy is a forward pass: a third of training.
+    """
+    shape, problems = shape_behind(inputs["model"]), inputs["problems"]
+    if shape is None:
+        return unknown(shape)
+    question = problems.facts.get("question_tokens", QUESTION_TOKENS)
+    answer = answer_tokens(problems.facts, config.max_tokens)
+    rollouts = config.prompts * config.group
+    sampled = config.steps * (config.prompts * question + rollouts * answer)
+    trained = config.steps * rollouts * (question + answer)
+    passes = (1.0 if config.kl else EFFECTIVE) * (1 + (config.updates > 1) / 3 + (config.kl > 0) / 3)
+    told = training_forecast(
+        config,
+        shape,
+        steps=config.steps,
+        tokens=trained * passes,
+        batch_tokens=rollouts * (question + answer),
+        seconds=sampling_seconds(shape, sampled) + validation_seconds(config.validation, shape, config.steps, problems),
+    )
+    stored = config.steps // config.keep_rollouts if config.keep_rollouts else 0
+    cache = 4 * shape.kv_values * min(config.max_batch, rollouts) * (question + answer)
+    told["memory_bytes"] += weights_bytes(shape) * (2 if config.kl else 1) + cache
+    told["disk_bytes"] += stored * rollouts * answer * ROLLOUT_BYTES
+    return told

@@ -22,14 +22,14 @@ def open_artifact(text: str | Path, takes: Input, where: str) -> Artifact:
         found = _open_folder(path, takes, where)
         if not issubclass(type(found), takes.kinds):
             raise RecipeError(
-                f"{where} needs {describe(takes)}, but {text} holds {found.kind}. Give a folder of {describe(takes)}."
+                f"{where} needs {describe(takes)}, but {text} holds {found.kind}. Give the folder of {describe(takes)}."
             )
         return found
     match = _HUB_NAME.match(str(text))
     if match and Checkpoint in takes.kinds and not Path(path.parts[0]).exists():
         return Checkpoint(Path(match["name"]), name=match["name"].split("/")[-1], revision=match["revision"])
     also = ", nor a model's name on the hub (owner/name)" if Checkpoint in takes.kinds else ""
-    raise RecipeError(f"{where}: {text} is no folder here{also}. Give a folder of {describe(takes)}.")
+    raise RecipeError(f"{where}: {text} is no folder here{also}. Give the folder of {describe(takes)}.")
 
 
 def is_artifact_folder(text: str) -> bool:
@@ -48,7 +48,7 @@ def _open_folder(path: Path, takes: Input, where: str) -> Artifact:
         return Checkpoint(path, name=path.resolve().name)
     raise RecipeError(
         f"{where}: {path} is neither an artifact (it has no manifest.json) nor a model folder (no config.json). "
-        f"Give a folder of {describe(takes)}."
+        f"Give the folder of {describe(takes)}."
     )
 
 

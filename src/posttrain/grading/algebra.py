@@ -1,8 +1,8 @@
 """Whether two scalar expressions have one value.
 
-Exact fractions first; then floats at a few points, which tell almost every wrong answer from a right one; then fifty
+Exact fractions first; then floats at five points, which tell almost every wrong answer from a right one; then fifty
 digits at the same points, which confirm. Two different expressions of the size that answers have don't agree to 40
-digits at four unrelated points by chance. What has no value there (infinite sums, unknown functions) is undecided here,
+digits at five unrelated points by chance. What has no value there (infinite sums, unknown functions) is undecided here,
 and goes to the symbolic stage.
 """
 
@@ -19,21 +19,23 @@ from posttrain.grading.vocabulary import COUNTED
 
 # A decimal is taken as a rounding of the exact value only if it shows at least so many significant digits.
 ROUNDED_DIGITS = 6
-_SIGNS = ((1, 1), (1, 1), (-1, -1), (1, -1))  # of the symbols' values at the four points, alternating over the symbols
+# The signs and the size of the symbols' values at each point, alternating over the symbols.
+_POINTS = ((1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (1, 1, 17))
+_STRUCTURES = frozenset({"set", "list", "rel", "union", "matrix", "text", "ratio"})
 _PLAIN, _CLOSE, _SURE = 1e-4, 1e-9, 1e-40
 _FLOAT = 2.3e-16  # a double printed in full is right to this, not to its last digit
 
 
 def points(names: frozenset[str], whole: bool) -> Iterator[dict[str, Fraction]]:
-    """Four points with a fixed value per (symbol, point); whole numbers where factorials need them."""
+    """Five points with a fixed value per (symbol, point); whole numbers where factorials need them."""
     if not names:
         yield {}
         return
-    for k, signs in enumerate(_SIGNS):
+    for k, (*signs, size) in enumerate(_POINTS):
         env = {}
         for j, name in enumerate(sorted(names)):
             seed = zlib.crc32(f"{name} {k}".encode())
-            env[name] = Fraction(3 + seed % 9) if whole else signs[j % 2] * Fraction(400 + seed % 1900, 997)
+            env[name] = Fraction(3 + seed % 9) if whole else signs[j % 2] * size * Fraction(400 + seed % 1900, 997)
         yield env
 
 
@@ -155,6 +157,10 @@ def same_scalar(gold: Node, answer: Node, same: Callable[[Node, Node], bool | No
     answer, answer_unit = strip_unit(answer)
     if gold_unit and answer_unit and gold_unit != answer_unit:
         return False
+    if gold.kind == answer.kind == "neg":
+        return same_scalar(gold.args[0], answer.args[0], same)
+    if _structured(gold) or _structured(answer):
+        return gold == answer
     if "based" in (gold.kind, answer.kind):
         return _same_numeral(gold, answer)
     if (gold.kind == "percent") != (answer.kind == "percent"):
@@ -166,6 +172,12 @@ def same_scalar(gold: Node, answer: Node, same: Callable[[Node, Node], bool | No
         inside = gold.args[0] if gold.kind == "percent" else answer.args[0]
         return same(inside, other) or same(hundredths[0], other)
     return same(gold, answer)
+
+
+def _structured(node: Node) -> bool:
+    """Whether there is something in a scalar that has no value: a tuple, a set, a sentence, a numeral in a base."""
+    inside = any(arg.kind == "based" for n in walk(node) for arg in n.args if isinstance(arg, Node))
+    return inside or any(n.kind in _STRUCTURES or (n.kind == "seq" and len(n.args) > 3) for n in walk(node))
 
 
 def _same_numeral(gold: Node, answer: Node) -> bool:

@@ -39,7 +39,7 @@ def gold_text(gold: str) -> str:
 def same(
     gold: str, answer: str, *, seconds: float = INLINE_SECONDS, last_resort: LastResort | None = None
 ) -> bool | None:
-    """Whether an extracted answer is the gold's; None = undecided. OutOfTimeError after `seconds`."""
+    """Whether an extracted answer is the gold's; None = undecided. OutOfTimeError after `seconds` of this thread."""
     if _LITERAL.fullmatch(gold) and _LITERAL.fullmatch(answer):
         if exact(gold) == exact(answer):
             return True
@@ -47,7 +47,7 @@ def same(
             return False
     if choice.is_choice(gold) and choice.letter(answer):
         return choice.same(gold, answer)
-    comparison = Comparison(time.monotonic() + seconds, last_resort)
+    comparison = Comparison(time.thread_time() + seconds, last_resort)
     spelled, other = latex(gold), latex(answer)
     trees, others = readings(gold), readings(answer)
     if spelled.replace(" ", "") == other.replace(" ", "") and other:

@@ -28,9 +28,11 @@ class Limit(NamedTuple):
     clock: float
 
 
-FIRST = Limit(0.12, 0.4)
-SECOND = Limit(0.5, 0.95)  # for those that didn't finish, after all others have
-BATCH_SECONDS = 4.0  # of the clock, for a whole batch once the worker answers; what is left then stays undecided
+FIRST = Limit(0.12, 0.3)
+SECOND = Limit(0.4, 0.6)  # for those that didn't finish, after all others have
+# Of the clock, for a whole batch once the worker answers: so much, so much more per pair, at most the last. What is
+# left then stays undecided.
+BATCH_SECONDS = (0.95, 0.05, 4.0)
 START_SECONDS = 30.0  # for the worker to start and import SymPy
 
 
@@ -145,7 +147,8 @@ def compare_all(pairs: Sequence[tuple[str, str]]) -> list[Result]:
     results: list[Result] = ["timeout"] * len(pairs)
     if pool.submit("0", "0", FIRST).result_or("error", START_SECONDS) == "error":
         return ["error"] * len(pairs)
-    deadline = time.monotonic() + BATCH_SECONDS
+    base, each, most = BATCH_SECONDS
+    deadline = time.monotonic() + min(base + each * len(pairs), most)
     for limit in (FIRST, SECOND):
         late = [i for i, result in enumerate(results) if result == "timeout"]
         _run(pool, pairs, late, limit, deadline, results)

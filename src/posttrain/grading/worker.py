@@ -18,7 +18,7 @@ import signal
 import sys
 from typing import Any
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 1 << 29
 _CODES: dict[int, bool | str | None] = {10: True, 11: False, 12: None, 13: "timeout"}
 
 

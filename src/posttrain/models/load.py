@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from posttrain.errors import ModelError, StoreError
 from posttrain.hub import resolve_model
+from posttrain.store.atomic import sync_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,7 +40,7 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_cannot_load("model", ref, error)) from error
     return cast("PreTrainedModel", model.to(device).eval())
 
@@ -62,10 +64,12 @@ def save_model(
 ) -> None:
     """Writes an ordinary model folder, whole or not at all: a temporary folder beside it, fsync, rename.
 
-    `extra` are further small text files by name.
+    A folder that stands there already is moved aside and removed only when the new one has its place. `extra` are
+    further small text files by name. StoreError where the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    mark = uuid.uuid4().hex[:8]
+    temporary, old = (folder.with_name(f".{folder.name}.{mark}.{what}tmp") for what in ("", "old."))
     try:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -74,12 +78,14 @@ def save_model(
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # a full disk is either, by the file it strikes
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(f"can't write the model to {folder}: {error}. Free some space and run again.") from error
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(old)
     temporary.rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def pick_device(wanted: str) -> str:

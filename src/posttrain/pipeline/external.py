@@ -21,7 +21,9 @@ def open_artifact(text: str | Path, takes: Input, where: str) -> Artifact:
     if path.is_dir():
         found = _open_folder(path, takes, where)
         if not issubclass(type(found), takes.kinds):
-            raise RecipeError(f"{where} needs {describe(takes)}, but {text} holds {found.kind}.")
+            raise RecipeError(
+                f"{where} needs {describe(takes)}, but {text} holds {found.kind}. Give the folder of {describe(takes)}."
+            )
         return found
     match = _HUB_NAME.match(str(text))
     if match and Checkpoint in takes.kinds and not Path(path.parts[0]).exists():

@@ -214,9 +214,12 @@ def _now() -> str:
 
 
 def _discard_temporaries(directory: Path) -> None:
-    """Removes half-written files that a killed process left."""
-    for path in directory.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    """Removes the half-written files and folders that a killed process left."""
+    for path in list(directory.rglob(".*.tmp")):  # a list: what is walked must not change
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # it may have stood in a folder that is gone already
 
 
 def _clean(directory: Path) -> None:

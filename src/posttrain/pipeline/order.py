@@ -96,5 +96,7 @@ def _open(item: Given, takes: Input, where: str) -> Artifact:
     if not isinstance(item, Artifact):
         return open_artifact(item, takes, where)
     if not isinstance(item, takes.kinds):
-        raise RecipeError(f"{where} needs {describe(takes)}, but {item.label} holds {item.kind}.")
+        raise RecipeError(
+            f"{where} needs {describe(takes)}, but {item.label} holds {item.kind}. Give the folder of {describe(takes)}."
+        )
     return item

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from posttrain.errors import StoreError, TrainingError
+from posttrain.errors import DamagedError, StoreError, TrainingError
 from posttrain.store.atomic import sync_folder
 
 if TYPE_CHECKING:
@@ -46,14 +47,17 @@ class Saver:
             self._last = time.monotonic()
 
     def save(self, step: int, counters: dict[str, Any]) -> None:
+        """StoreError where the state can't be written; the one saved before stands then."""
         target = self.folder / f"{PREFIX}{step:08d}"
+        if target.exists():  # complete, and of this very step: removing it first would leave a moment without any
+            return
         temporary = self.folder / f".{target.name}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             save_file(_tensors(self.model, self.optimizer), temporary / "state.safetensors")
             (temporary / "state.json").write_text(json.dumps({"step": step, "counters": counters}), encoding="utf-8")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # a full disk is either, by the file it strikes
             shutil.rmtree(temporary, ignore_errors=True)
             raise StoreError(
                 f"can't save the training state to {target}: {error}. The last saved state stands: free some space "
@@ -62,7 +66,6 @@ class Saver:
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
         sync_folder(self.folder)
         for older in self.folder.glob(f"{PREFIX}*"):
@@ -70,15 +73,27 @@ class Saver:
                 shutil.rmtree(older, ignore_errors=True)
 
     def restore(self) -> tuple[int, dict[str, Any]]:
-        """(steps done, counters) of the newest state, loaded into model and optimizer; (0, {}) where there is none."""
+        """(steps done, counters) of the newest state, loaded into model and optimizer; (0, {}) where there is none.
+
+        DamagedError for a state whose files are cut short or changed; TrainingError for that of another model.
+        """
         for stale in self.folder.glob(f".{PREFIX}*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         states = sorted(self.folder.glob(f"{PREFIX}*"))
         if not states:
             return 0, {}
-        facts = json.loads((states[-1] / "state.json").read_text(encoding="utf-8"))
-        _load(load_file(states[-1] / "state.safetensors"), self.model, self.optimizer, states[-1])
-        return int(facts["step"]), dict(facts["counters"])
+        newest = states[-1]  # an older one may be there in part: the process died while it removed it
+        try:
+            facts = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+            step, counters = int(facts["step"]), dict(facts["counters"])
+            tensors = load_file(newest / "state.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DamagedError(
+                f"the saved training state {newest} can't be read ({error}), so the stage can't continue from it. "
+                f"Remove that folder to train again from the start, or put it back from a copy."
+            ) from error
+        _load(tensors, self.model, self.optimizer, newest)
+        return step, counters
 
 
 def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:

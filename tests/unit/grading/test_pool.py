@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from posttrain.grading import grade, grade_many, pool
 from posttrain.grading.api import CACHE
 from posttrain.records import Problem, Verdict
@@ -70,6 +72,15 @@ def test_a_poisoned_batch_is_done_in_ten_seconds_and_leaves_the_rest_alone() -> 
         assert not any(v.correct for i, v in enumerate(verdicts) if i % 10 == 0), name
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a busy machine doesn't reach, for claims about results rather than times."""
+    CACHE.clear()
+    monkeypatch.setattr(pool, "FIRST", pool.Limit(20, 20))
+    monkeypatch.setattr(pool, "BATCH_SECONDS", (30, 0, 30))
+
+
+@pytest.mark.usefixtures("patient")
 def test_what_numbers_cannot_tell_is_decided_symbolically() -> None:
     assert grade(Problem("p", "?", r"\frac{\pi^2}{6}"), r"\boxed{\sum_{n=1}^{\infty} \frac{1}{n^2}}", "math").correct
     assert grade(Problem("p", "?", r"\frac{n(n+1)}{2}"), r"\boxed{\sum_{k=1}^{n} k}", "math").correct
@@ -92,6 +103,7 @@ def test_no_comparison_holds_a_worker_for_more_than_a_second() -> None:
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_killed_worker_is_replaced() -> None:
     first = pool.shared_pool()
     waiting = first.submit(r"\sum_{i=1}^{10^{14}} \frac{1}{i}", "1", pool.SECOND)
@@ -110,7 +122,7 @@ def test_a_forked_process_uses_a_pool_of_its_own() -> None:
         code = 1
         try:
             other = pool.shared_pool()
-            result = other.submit("1", r"\sum_{n=1}^{\infty} \frac{1}{2^n}", pool.SECOND).result(timeout=20)
+            result = other.submit("1", r"\sum_{n=1}^{\infty} \frac{1}{2^n}", pool.Limit(15, 15)).result(timeout=20)
             code = 0 if other is not mine and result is True else 1
             other.close()
         finally:
@@ -120,6 +132,7 @@ def test_a_forked_process_uses_a_pool_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_many_threads_share_one_pool() -> None:
     found: list[bool | None] = []
     threads = [

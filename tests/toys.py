@@ -11,8 +11,9 @@ from pydantic import Field
 
 from posttrain.config import Config
 from posttrain.errors import TrainingError
+from posttrain.forecast import Expected
 from posttrain.records import Problem, problems_to_table
-from posttrain.stage import Expected, Workspace
+from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems, Report, Samples, Scores, write_json
 
 

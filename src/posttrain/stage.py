@@ -12,8 +12,8 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +49,6 @@ class StageSpec:
     output: type[Artifact]
     version: int
     forecast: Callable[..., dict[str, Any]] | None
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a forecast is told of an input, which need not be made yet.
-
-    facts: what the forecast of the stage that makes it says under `makes`, or the summary of what stands already.
-    """
-
-    artifact: Artifact
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def stage_spec(name: str) -> StageSpec:

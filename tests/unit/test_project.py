@@ -154,3 +154,8 @@ def test_a_recipe_that_ships_can_be_planned(
 def test_a_recipes_head_says_what_to_expect(recipe: Path) -> None:
     head = recipe.read_text(encoding="utf-8").splitlines()[0]
     assert head.startswith("# "), f"{recipe.name} begins with no comment"
+
+
+def test_init_writes_the_example_of_the_environment_that_stands_here() -> None:
+    template = ROOT / "src" / "posttrain" / "cli" / "templates" / "env.example"
+    assert template.read_text() == (ROOT / ".env.example").read_text()

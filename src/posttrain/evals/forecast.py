@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from posttrain.benchmarks.registry import BY_NAME
 from posttrain.engines.base import Sampling
 from posttrain.evals.config import EvalConfig
+from posttrain.forecast import QUESTION_TOKENS, Expected, answer_tokens, question_tokens, shape_behind
 from posttrain.models.cost import STARTUP, loading_seconds, sampling_bytes, sampling_seconds
-from posttrain.models.size import Shape, read_shape
-from posttrain.stage import Expected
-from posttrain.store import Checkpoint
 
-QUESTION_TOKENS = 120  # where nothing is known of the questions
 SAMPLE_SECONDS = 5e-4  # to grade, journal and measure one sample
 SAMPLE_BYTES = 60  # of one sample on disk beside its tokens
-
-
-def shape_behind(model: Expected) -> Shape | None:
-    """The shape of a model that stands or is planned; None where it can't be known."""
-    planned = model.facts.get("shape")
-    if isinstance(planned, Shape):
-        return planned
-    assert isinstance(model.artifact, Checkpoint)
-    return read_shape(model.artifact.model_dir, model.artifact.revision)
-
-
-def answer_tokens(facts: Mapping[str, Any], max_tokens: int) -> float:
-    """How long answers will be: as long as solutions, and at most (and where nothing is known exactly) the limit."""
-    known = facts.get("solution_tokens")
-    return min(float(known), max_tokens) if known else float(max_tokens)
 
 
 def forecast(config: EvalConfig, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +46,7 @@ def _asked(config: EvalConfig, problems: Expected | None) -> list[tuple[int, flo
         count = problems.facts.get(config.split)
         if count is None:
             return None
-        question = problems.facts.get("question_tokens", QUESTION_TOKENS)
+        question = question_tokens(problems.facts)
         length = answer_tokens(problems.facts, config.max_tokens or 256)
         found.append((n * min(count, config.limit or count), question, length))
     for name in config.benchmarks:

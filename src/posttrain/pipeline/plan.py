@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from posttrain.forecast import Expected
 from posttrain.pipeline.graph import Graph, Node
 from posttrain.pipeline.order import Order
 from posttrain.pipeline.wishes import Wishes
-from posttrain.stage import Expected
 from posttrain.store import Artifact, Manifest, fingerprint
 from posttrain.store.drift import changes
 

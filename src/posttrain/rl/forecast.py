@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.evals.forecast import QUESTION_TOKENS, answer_tokens, shape_behind
+from posttrain.forecast import answer_tokens, question_tokens, shape_behind
 from posttrain.models.cost import sampling_seconds, weights_bytes
 from posttrain.rl.config import RLConfig
 from posttrain.training.forecast import training_forecast, unknown, validation_seconds
@@ -21,7 +21,7 @@ def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     shape, problems = shape_behind(inputs["model"]), inputs["problems"]
     if shape is None:
         return unknown(shape)
-    question = problems.facts.get("question_tokens", QUESTION_TOKENS)
+    question = question_tokens(problems.facts)
     answer = answer_tokens(problems.facts, config.max_tokens)
     rollouts = config.prompts * config.group
     sampled = config.steps * (config.prompts * question + rollouts * answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.evals.forecast import shape_behind
+from posttrain.forecast import shape_behind
 from posttrain.models.size import tiny_shape
 from posttrain.sft.config import PretrainConfig, SFTConfig
 from posttrain.training.forecast import training_forecast, unknown, validation_seconds

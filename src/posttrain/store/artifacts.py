@@ -64,7 +64,7 @@ class Samples(Artifact):
 
 @dataclass(frozen=True)
 class Tokens(Artifact):
-    """Tokenised examples with loss masks (`tokens.parquet`: ids, mask, source row)."""
+    """Tokenised examples with loss masks (`tokens.parquet`: ids, mask; `tokens.json`: template, tokenizer, counts)."""
 
     kind: ClassVar[str] = "tokens"
 

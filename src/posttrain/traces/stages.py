@@ -9,6 +9,7 @@ from pydantic import Field
 
 from posttrain.config import Config
 from posttrain.errors import DataError
+from posttrain.forecast import SOLUTION_TOKENS, question_tokens
 from posttrain.prompts import tagged, worked
 from posttrain.records import Problem, Sample, samples_to_tables
 from posttrain.stage import Workspace
@@ -71,13 +72,13 @@ def _forecast(config: TracesConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     if rows is None:
         return {"dollars": 0.0, "makes": {}}
     rows = min(rows, config.limit or rows)
-    tokens = told.get("question_tokens", 120) + told.get("solution_tokens", 200)
+    tokens = question_tokens(told) + told.get("solution_tokens", SOLUTION_TOKENS)
     return {
         "seconds": 0.1 + 5e-5 * rows,
         "memory_bytes": 1e8 + 4000 * rows,
         "disk_bytes": 1e4 + 2.5 * tokens * rows,
         "dollars": 0.0,
-        "makes": {"rows": rows, "tokens": tokens, "response_tokens": told.get("solution_tokens", 200)},
+        "makes": {"rows": rows, "tokens": tokens},
     }
 
 

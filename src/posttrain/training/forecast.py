@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.evals.forecast import QUESTION_TOKENS, answer_tokens
+from posttrain.forecast import Expected, answer_tokens, question_tokens
 from posttrain.models.cost import (
     loading_seconds,
     sampling_seconds,
@@ -13,7 +13,6 @@ from posttrain.models.cost import (
     weights_bytes,
 )
 from posttrain.models.size import Shape
-from posttrain.stage import Expected
 from posttrain.training.config import TrainingConfig, ValidationConfig
 
 METRICS_BYTES = 350  # of one step's line in metrics.jsonl
@@ -42,7 +41,7 @@ def validation_seconds(config: ValidationConfig, shape: Shape, steps: int, probl
         return 0.0
     times = 1 + -(-steps // config.every)
     asked = min(config.problems, problems.facts.get("validation", config.problems))
-    each = problems.facts.get("question_tokens", QUESTION_TOKENS) + answer_tokens(problems.facts, config.max_tokens)
+    each = question_tokens(problems.facts) + answer_tokens(problems.facts, config.max_tokens)
     return times * sampling_seconds(shape, asked * each)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from posttrain.engines.base import Sampling
-from posttrain.errors import DataError
+from posttrain.errors import DataError, RecipeError
 from posttrain.records import Problem
 from posttrain.store import fingerprint
 
+METRIC = re.compile(r"(?:pass|maj)@([1-9][0-9]*)")
 SHOWN = 3  # unreadable golds named in an error
 
 
@@ -21,7 +23,8 @@ class Benchmark:
     """Problems with everything that decides what a score on them means.
 
     template: a name in posttrain.prompts; system and shots go with it. grading: a spec of posttrain.grading.
-    known_bad: ids whose published gold is known to be wrong; they are scored like all others, and listed.
+    known_bad: ids whose published gold is known to be wrong; they are scored like all others.
+    metrics: what it is read by: accuracy, pass@k, maj@k. RecipeError where the sampling gives too few answers for one.
     """
 
     name: str
@@ -33,6 +36,10 @@ class Benchmark:
     system: str | None = None
     shots: tuple[Problem, ...] = ()
     known_bad: frozenset[str] = field(default_factory=frozenset)
+    metrics: tuple[str, ...] = ("accuracy",)
+
+    def __post_init__(self) -> None:
+        check_metrics(self.name, self.metrics, self.sampling)
 
     def settings(self) -> dict[str, Any]:
         """What the fingerprint is the hash of, JSON-able; problems and shots stand in it as digests."""
@@ -59,6 +66,19 @@ class Benchmark:
     def slug(self) -> str:
         """The name as a folder."""
         return slug(self.name)
+
+
+def check_metrics(name: str, metrics: Sequence[str], sampling: Sampling) -> None:
+    """RecipeError for an unknown metric, or one that needs more samples of each problem than are drawn."""
+    for metric in metrics:
+        kind = METRIC.fullmatch(metric)
+        if metric != "accuracy" and kind is None:
+            raise RecipeError(f"benchmark {name!r}: unknown metric {metric!r}. Write accuracy, pass@K or maj@K.")
+        if kind is not None and sampling.n < int(kind[1]):
+            raise RecipeError(
+                f"benchmark {name!r}: {metric} needs {kind[1]} samples of each problem, and n is {sampling.n}. Set "
+                f"n: {kind[1]} or more, or leave the metric out."
+            )
 
 
 def slug(name: str) -> str:

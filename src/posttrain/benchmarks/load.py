@@ -7,10 +7,10 @@ from functools import partial
 from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, validate
 from posttrain.benchmarks.declaration import Declaration
 from posttrain.benchmarks.registry import BY_NAME
-from posttrain.data.columns import Columns, to_problems
+from posttrain.benchmarks.user import is_user_file, user_benchmark
 from posttrain.data.config import DataConfig
 from posttrain.data.load import load
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import Row, read_rows
 from posttrain.errors import DataError, RecipeError, did_you_mean
 from posttrain.grading import check_gold
 from posttrain.hub import mirror_root
@@ -26,21 +26,18 @@ def get_benchmark(
     shots: int | None = None,
     limit: int | None = None,
 ) -> Benchmark:
-    """A registered benchmark, with its declaration's settings where None is given.
+    """A registered benchmark, or the user's own in a YAML file, with its declaration's settings where None is given.
 
-    RecipeError for an unknown name; DataError for a missing mirror, malformed rows (with the line), duplicate ids or
-    golds that the grader can't read.
+    RecipeError for an unknown name; DataError for a missing mirror, malformed rows (with the line), duplicate ids,
+    golds that the grader can't read, or fewer examples than `shots`.
     """
-    declared = BY_NAME.get(name)
-    if declared is None:
-        raise RecipeError(
-            f"unknown benchmark {name!r}.{did_you_mean(name, BY_NAME)} Known: {', '.join(sorted(BY_NAME))}."
-        )
-    problems = read_problems(declared, declared.split)
+    if is_user_file(name):
+        return user_benchmark(name, template=template, grading=grading, system=system, shots=shots, limit=limit)
+    declared = find(name)
+    problems = read_problems(declared)
     spec = grading or declared.grading
     usable = [p for p in problems if p.id not in declared.known_bad]
     validate(declared.name, usable, partial(check_gold, spec=spec))
-    wanted = declared.shots if shots is None else shots
     return Benchmark(
         name=declared.name,
         version=declared.version,
@@ -48,32 +45,66 @@ def get_benchmark(
         template=template or declared.template,
         sampling=declared.sampling,
         grading=spec,
-        system=system,
-        shots=_shots(declared, wanted),
-        known_bad=declared.known_bad,
+        # Another template has its own words for what this one leaves to a system prompt.
+        system=declared.system if system is None and template in (None, declared.template) else system,
+        shots=_shots(declared, declared.shots if shots is None else shots),
+        known_bad=frozenset(declared.known_bad),
+        metrics=declared.metrics,
     )
 
 
+def find(name: str) -> Declaration:
+    """The declaration of a name or alias. RecipeError for an unknown one."""
+    declared = BY_NAME.get(name)
+    if declared is None:
+        known = sorted({d.name for d in BY_NAME.values()})
+        raise RecipeError(
+            f"unknown benchmark {name!r}.{did_you_mean(name, BY_NAME)} Known: {', '.join(known)}, or the path of a "
+            "YAML file."
+        )
+    return declared
+
+
 def _shots(declared: Declaration, count: int) -> tuple[Problem, ...]:
-    """The first `count` solved training problems, in file order."""
+    """The first `count` examples: the declaration's own, else solved training problems in file order."""
     if count == 0:
         return ()
-    if declared.dataset is None:
+    if declared.dataset is None and not declared.examples:
         raise RecipeError(f"benchmark {declared.name!r} has no training problems to show. Set shots: 0.")
-    solved = [p for p in read_problems(declared, "train") if p.solution]
-    return tuple(solved[:count])
+    examples = declared.examples or tuple(p for p in _of_dataset(declared, "train") if p.solution)
+    if len(examples) < count:
+        raise RecipeError(f"benchmark {declared.name!r} has {len(examples)} examples to show, and shots is {count}.")
+    return examples[:count]
 
 
-def read_problems(declared: Declaration, split: str) -> list[Problem]:
-    """One split of a declaration's dataset, or the mirror's file of it."""
+def read_problems(declared: Declaration) -> list[Problem]:
+    """The problems of a declaration: made, from its dataset, or from the mirror's files."""
+    if declared.make is not None:
+        return declared.make()
     if declared.dataset is not None:
-        problems = load(DataConfig(dataset=declared.dataset)).problems
-        return [p for p in problems if p.split == split]
+        return _of_dataset(declared, declared.split)
+    assert declared.read is not None, declared.name
+    return declared.read(_rows(declared), declared.name)
+
+
+def _of_dataset(declared: Declaration, split: str) -> list[Problem]:
+    assert declared.dataset is not None, declared.name
+    return [p for p in load(DataConfig(dataset=declared.dataset)).problems if p.split == split]
+
+
+def _rows(declared: Declaration) -> list[Row]:
+    names = " and ".join(file.name for file in declared.files)
+    how = f"{declared.obtain}, and put it there." if declared.obtain else f"They are from {declared.origin}."
     root = mirror_root()
     if root is None:
         raise DataError(
             f"benchmark {declared.name!r} is read from a local mirror, and POSTTRAIN_DATA is not set. Set it to the "
-            f"folder that holds {declared.source}.jsonl."
+            f"folder that holds {names}. {how}"
         )
-    rows = read_rows(root / f"{declared.source}.jsonl")
-    return to_problems(rows, Columns(), prefix=declared.name, split=split)
+    rows = []
+    for file in declared.files:
+        path = root / file.name
+        if not path.is_file():
+            raise DataError(f"benchmark {declared.name!r} is read from {path}, which does not exist. {how}")
+        rows += read_rows(path)
+    return rows

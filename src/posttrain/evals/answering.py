@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from posttrain.engines.base import Engine, Prompt, Sampling
 from posttrain.errors import DataError
 from posttrain.grading import grade
+from posttrain.grading.programs import TEST_KEYS
 from posttrain.records import Completion, Problem, Sample
 from posttrain.seeding import derive
 
@@ -106,8 +107,14 @@ def as_sample(problem: Problem, completion: Completion, response: str, source: s
         finish_reason=completion.finish_reason,
         weights_version=completion.weights_version,
         split=problem.split,
-        extra={"choices": list(problem.choices)} if problem.choices else {},
+        extra=_for_regrading(problem),
     )
+
+
+def _for_regrading(problem: Problem) -> dict[str, Any]:
+    """What a grader needs beside question and gold: the choices, or the tests of a program."""
+    tests = {key: problem.extra[key] for key in TEST_KEYS if problem.extra.get(key)}
+    return ({"choices": list(problem.choices)} if problem.choices else {}) | tests
 
 
 def graded(sample: Sample, problem: Problem, spec: str) -> Sample:

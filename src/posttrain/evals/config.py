@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -13,7 +14,8 @@ class EvalConfig(Config):
     """Settings of the `eval` stage. None = what the benchmark (or, for a problems input, the template) says."""
 
     benchmarks: tuple[str, ...] = ()
-    """Names in the registry; beside them the `problems` input, where there is one, is a benchmark of its own."""
+    """Names in the registry, or paths of YAML files with one's own. The `problems` input, where there is one, is a
+    benchmark beside them."""
     split: str = "test"
     """Split of the `problems` input."""
     limit: int | None = Field(None, ge=1)
@@ -44,6 +46,15 @@ class EvalConfig(Config):
     block: int = Field(512, ge=1, json_schema_extra={"fingerprint": False})
     """Problems handed to the engine together. A resumed evaluation repeats the block it was interrupted in, so that
     every answer is computed in the same company as in an uninterrupted one and the files come out byte for byte."""
+
+    def files(self) -> dict[str, Path]:
+        """The files of the user's own benchmarks: their bytes count in the fingerprint."""
+        from posttrain.benchmarks import is_user_file, user_files
+
+        own = [name for name in self.benchmarks if is_user_file(name)]
+        return super().files() | {
+            f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()
+        }
 
     @model_validator(mode="after")
     def _greedy_is_one_answer(self) -> EvalConfig:

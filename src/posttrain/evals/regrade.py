@@ -72,4 +72,5 @@ def problem_of(sample: Sample) -> Problem:
         sample.gold,
         choices=tuple(choices) if choices else None,
         split=sample.split or "",
+        extra=sample.extra,
     )

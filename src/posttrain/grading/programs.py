@@ -25,6 +25,7 @@ from posttrain.records import Problem, Verdict
 
 LEVEL_VARIABLE = "POSTTRAIN_ISOLATION"  # the least isolation to accept where nothing else says so
 LIMITS = Limits()
+TEST_KEYS = ("test", "entry_point", "test_list", "test_setup_code", "tests", "public_test_cases")  # in `extra`
 _FENCE = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:\r?\n)?```", re.DOTALL | re.IGNORECASE)
 
 

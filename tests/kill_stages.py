@@ -35,6 +35,7 @@ class Landed:
     finished: int = 0  # times it came to its end, and was compared
     attempts: int = 0  # most that one artifact took
     wrote: Counter[str] = field(default_factory=Counter)
+    aimed: int = 0  # further kills, sent on purpose into the write of a state or model
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def save_model(
     temporary, old = (folder.with_name(f".{folder.name}.{mark}.{what}tmp") for what in ("", "old."))
     try:
         model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        _write_tokenizer(tokenizer, temporary)
         for name, text in (extra or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
         for path in temporary.iterdir():
@@ -86,6 +86,17 @@ def save_model(
     temporary.rename(folder)
     sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """`save_pretrained`, after tokenizer.json was written once by us: a full disk is an OSError here.
+
+    The tokenizers library reports it as a bare Exception, which nobody can tell from a bug.
+    """
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is not None:
+        (folder / "tokenizer.json").write_text(fast.to_str(pretty=True), encoding="utf-8")
+    tokenizer.save_pretrained(folder)
 
 
 def pick_device(wanted: str) -> str:

@@ -61,6 +61,18 @@ def test_a_full_disk_leaves_the_model_that_stood_there(tokenizer, tmp_path):
     assert all(torch.equal(found[name], value) for name, value in before.state_dict().items())
 
 
+def test_a_disk_that_is_full_at_the_tokenizer_is_named_too(tmp_path):
+    words = ["".join(chr(97 + (i * j + j * j + i * i) % 26) for j in range(2, 32)) for i in range(25)]
+    tokenizer = train_tokenizer([" ".join(words)] * 3, 1200)  # long words: larger than the model's weights
+    model = tiny_model(tokenizer, TinyConfig(hidden=8, layers=1, heads=1, context=16), seed=1)
+    save_model(model, tokenizer, tmp_path / "a")
+    weights, words_file = ((tmp_path / "a" / n).stat().st_size for n in ("model.safetensors", "tokenizer.json"))
+    assert weights < words_file - 1000
+    with files_of_at_most(words_file - 1000), pytest.raises(StoreError, match=r"can't write the model .* Free some"):
+        save_model(model, tokenizer, tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_model_takes_the_place_of_the_one_that_stood_there(tokenizer, tmp_path):
     after = tiny(tokenizer, 2)
     for model in (tiny(tokenizer, 1), after):

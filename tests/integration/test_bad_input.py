@@ -54,7 +54,7 @@ RECIPES = {
     "two lengths": (in_stages("student", epochs=1), "exactly one of 'steps' and 'epochs'"),
     "cycle": (in_stages("student", model="student"), "feed each other in a circle: student → student"),
     "wrong kind": (in_stages("student", traces="problems"), "Did you mean traces: traces?"),
-    "a folder of another kind": (in_stages("student", traces="./nowhere"), "Give a folder of samples or tokens"),
+    "a folder of another kind": (in_stages("student", traces="./nowhere"), "folder of samples or tokens"),
     "group of one": (
         {"problems": STAGES["problems"], "rl": {"stage": "rl", "model": "./m", "problems": "problems", "group": 1}},
         "'group' is 1. Set group to 2 or more",

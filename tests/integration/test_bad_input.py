@@ -54,7 +54,7 @@ RECIPES = {
     "two lengths": (in_stages("student", epochs=1), "exactly one of 'steps' and 'epochs'"),
     "cycle": (in_stages("student", model="student"), "feed each other in a circle: student → student"),
     "wrong kind": (in_stages("student", traces="problems"), "Did you mean traces: traces?"),
-    "not a model": (in_stages("student", traces="./nowhere"), "Give the folder of"),
+    "a folder of another kind": (in_stages("student", traces="./nowhere"), "Give a folder of samples or tokens"),
     "group of one": (
         {"problems": STAGES["problems"], "rl": {"stage": "rl", "model": "./m", "problems": "problems", "group": 1}},
         "'group' is 1. Set group to 2 or more",
@@ -123,15 +123,15 @@ def test_a_name_that_leads_nowhere_is_said(
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Artifact]]:
-    """Problems, their traces and an untrained model that hardly any answer of is alike."""
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """Problems, their traces and a model that was hardly trained: no two of its answers are alike."""
     folder = tmp_path_factory.mktemp("parts")
     amounts = {"train": 40, "validation": 4, "test": 4, "levels": [1]}
     problems = run_stage("data", {"dataset": "synthetic", **amounts}, {}, folder / "problems", quiet=True)
     traces = run_stage("traces", {}, {"problems": problems}, folder / "traces", quiet=True)
     config = {"model": TINY, "steps": 1, "block": 32, "batch_size": 2}
     model = run_stage("pretrain", config, {"corpus": problems}, folder / "model", quiet=True, device="cpu")
-    yield {"problems": problems, "traces": traces, "model": model}
+    return {"problems": problems, "traces": traces, "model": model}
 
 
 def rl(parts: dict[str, Artifact], folder: Path, **config: Any) -> Artifact:

@@ -123,7 +123,7 @@ def test_the_page_stands_alone_and_shows_model_text_as_text(finished: Path) -> N
     page = Page(text)
     assert not page.tags & {"script", "iframe", "object", "link"}
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
-    # An untrained model's answers hold every kind of character; whatever it wrote, no tag of its own making stands here.
+    # What an untrained model wrote can be anything, and stands here as text.
     assert "<|" not in text
     for name in STAGES:
         assert name in text

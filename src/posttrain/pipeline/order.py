@@ -97,6 +97,6 @@ def _open(item: Given, takes: Input, where: str) -> Artifact:
         return open_artifact(item, takes, where)
     if not isinstance(item, takes.kinds):
         raise RecipeError(
-            f"{where} needs {describe(takes)}, but {item.label} holds {item.kind}. Give the folder of {describe(takes)}."
+            f"{where} needs {describe(takes)}, but {item.label} holds {item.kind}. Give a folder of {describe(takes)}."
         )
     return item

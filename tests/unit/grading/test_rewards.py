@@ -32,34 +32,6 @@ def test_the_format_reward_wants_one_closed_thought() -> None:
     ]
 
 
-def test_a_users_reward_is_loaded_from_its_file_and_checked(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "def length(completions, **columns):\n    return [len(c) for c in completions]\n"
-        "def short(completions, **columns):\n    return [1.0]\n"
-        "def nan(completions, **columns):\n    return [float('nan')] * len(completions)\n"
-    )
-    assert rewards.call_reward(rewards.load_reward(f"{file}:length"), ["a", "bcd"]) == [1.0, 3.0]
-    with pytest.raises(GradingError, match="gave 1 values for 2 completions"):
-        rewards.call_reward(rewards.load_reward(f"{file}:short"), ["a", "b"])
-    with pytest.raises(GradingError, match="gave nan for completion 0"):
-        rewards.call_reward(rewards.load_reward(f"{file}:nan"), ["a", "b"])
-
-
-@pytest.mark.parametrize(
-    ("reference", "message"),
-    [
-        ("length", "no reference"),
-        ("missing.py:length", "doesn't exist"),
-        ("no_such_package.x:length", "No module named"),
-        ("math:no_such", "has no function"),
-    ],
-)
-def test_a_reward_that_is_not_there_is_named(reference: str, message: str) -> None:
-    with pytest.raises(GradingError, match=message):
-        rewards.load_reward(reference)
-
-
 def test_tags_give_partial_credit() -> None:
     whole = "<think>a</think> <answer>b</answer>"
     assert [formats.tag_score(t) for t in (whole, "<think>a</think>", "<answer>b</answer>", "b")] == [1, 0.25, 0.75, 0]

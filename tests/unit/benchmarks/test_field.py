@@ -14,6 +14,7 @@ from tests.unit.evals.fakes import CharTokenizer
 from posttrain.benchmarks import DECLARATIONS, Benchmark, Declaration, get_benchmark
 from posttrain.benchmarks.benchmark import first_by_hash
 from posttrain.benchmarks.listing import listing
+from posttrain.data.rows import read_rows
 from posttrain.errors import DataError, RecipeError
 from posttrain.grading import check_gold, grade, grade_many
 from posttrain.prompts import get_template
@@ -121,7 +122,7 @@ def test_multiple_choice_lists_letters_in_the_order_of_the_file(mirror: Path) ->
 
 
 def test_redux_leaves_out_flagged_questions_or_takes_the_corrected_key(mirror: Path) -> None:
-    raw = {r["id"]: r for r in map(json.loads, (mirror / "mmlu_redux.jsonl").open(encoding="utf-8"))}
+    raw = {row.values["id"]: row.values for row in read_rows(mirror / "mmlu_redux.jsonl")}
     sound = {p.id: p.answer for p in get_benchmark("mmlu_redux").problems}
     corrected = {p.id: p.answer for p in get_benchmark("mmlu_redux_corrected").problems}
     assert {raw[i]["error_type"] for i in sound} == {"ok"}

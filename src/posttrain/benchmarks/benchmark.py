@@ -40,6 +40,11 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         check_metrics(self.name, self.metrics, self.sampling)
+        if self.sampling.n > 1 and self.sampling.temperature == 0:
+            raise RecipeError(
+                f"benchmark {self.name!r}: n = {self.sampling.n} at temperature 0 asks for the same answer "
+                f"{self.sampling.n} times. Set a temperature above 0, or n: 1."
+            )
 
     def settings(self) -> dict[str, Any]:
         """What the fingerprint is the hash of, JSON-able; problems and shots stand in it as digests."""

@@ -6,31 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.benchmarks import DECLARATIONS, Benchmark, Declaration, from_problems, get_benchmark
+from posttrain.benchmarks import Benchmark, from_problems, get_benchmark
 from posttrain.benchmarks.benchmark import first_by_hash
 from posttrain.engines.base import Sampling
 from posttrain.errors import DataError, RecipeError
-from posttrain.grading import SPECS, grade
 from posttrain.records import Problem, problems_to_table
-from posttrain.store import Problems, sha256_file, write_table
+from posttrain.store import Problems, write_table
 
 PROBLEMS = tuple(Problem(f"p{i}", f"{i} + 1?", str(i + 1), solution=f"#### {i + 1}") for i in range(20))
 BENCHMARK = Benchmark("sums", 1, PROBLEMS, "plain", Sampling(temperature=0.0), "gsm8k")
 
 
-@pytest.mark.parametrize("declared", DECLARATIONS, ids=lambda d: d.name)
-def test_every_registered_benchmark_loads_and_grades_its_own_golds(mirror: Path, declared: Declaration) -> None:
-    if declared.grading not in SPECS:
-        pytest.skip(f"there is no {declared.grading} grader")
-    benchmark = get_benchmark(declared.name)
-    assert len(benchmark.problems) == declared.items
-    assert sha256_file(mirror / f"{declared.source}.jsonl") == declared.sha256
-    for problem in benchmark.problems[:50]:
-        assert grade(problem, f"The answer is \\boxed{{{problem.answer}}}.", benchmark.grading).correct is True
-
-
-def test_an_alias_is_the_benchmark_itself_and_shots_are_training_problems(mirror: Path) -> None:
-    assert get_benchmark("math", limit=7).fingerprint == get_benchmark("math500", limit=7).fingerprint
+def test_shots_are_training_problems(mirror: Path) -> None:
     shown = get_benchmark("gsm8k", shots=8)
     assert len(shown.shots) == 8
     assert not {p.id for p in shown.shots} & {p.id for p in shown.problems}
@@ -107,7 +94,7 @@ def test_a_missing_mirror_says_how_to_make_one(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DataError, match="POSTTRAIN_DATA is not set"):
         get_benchmark("svamp")
     monkeypatch.setenv("POSTTRAIN_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"svamp.jsonl does not exist"):
+    with pytest.raises(DataError, match=r"svamp.jsonl, which does not exist"):
         get_benchmark("svamp")
 
 

@@ -117,6 +117,9 @@ OLYMPIADBENCH = Declaration(
     grading="math",
     system=BOXED,
     sampling=LONG,
+    known_bad={
+        "olympiadbench/1965": "the gold is a formula and a sentence about it; no box that repeats it is read so"
+    },
     note="94 problems have several answers; all are asked for, in any order. Units are not asked for.",
 )
 

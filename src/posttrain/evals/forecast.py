@@ -51,8 +51,8 @@ def _asked(config: EvalConfig, problems: Expected | None) -> list[tuple[int, flo
         found.append((n * min(count, config.limit or count), question, length))
     for name in config.benchmarks:
         declared = BY_NAME.get(name)
-        if declared is None:
-            return None  # the run itself says that it is unknown, and what is meant
+        if declared is None or declared.items is None:
+            return None  # unknown here: the run itself says what is meant, or the user's file says how many
         sampling: Sampling = declared.sampling
         count = min(declared.items, config.limit or declared.items)
         found.append(

@@ -39,6 +39,8 @@ class Completion:
 
     token_ids: the sampled ids, the stop token included when there was one.
     logprobs: natural-log probabilities [len(token_ids)] of the distribution actually sampled from.
+    raw_logprobs, entropies [len(token_ids)]: where Sampling asked for them: log-probabilities of the model's own
+    distribution at T = 1, and the entropy in nats of the distribution at the sampling temperature, before filters.
     """
 
     key: str  # the prompt's key (a problem id)
@@ -49,6 +51,10 @@ class Completion:
     weights_version: int = 0
     prompt_ids: tuple[int, ...] = ()
     seconds: float = 0.0  # from admission to finish
+    raw_logprobs: tuple[float, ...] | None = None
+    entropies: tuple[float, ...] | None = None
+    first_token_seconds: float = 0.0  # from admission to the first token
+    text: str | None = None  # of an engine that answers in text and gives no ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from tests.unit.engines.tiny import ARCHITECTURES, VOCAB, module_logprobs, promp
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
-from posttrain.errors import EngineError
+
+# The scaling of Llama 3.1 and 3.2 (config.json of Llama-3.2-1B), for a context of 64 in place of 8,192.
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 32.0,
+    "high_freq_factor": 4.0,
+    "low_freq_factor": 1.0,
+    "original_max_position_embeddings": 64,
+    "rope_theta": 500000.0,
+}
 
 
 def worst_difference(model: torch.nn.Module, engine: NativeEngine, sampling: Sampling, asked: list[Prompt]) -> float:
@@ -40,6 +49,9 @@ def test_logprobs_are_those_of_the_modules_forward(kind: str, rows: int, compile
         ("llama", {"num_key_value_heads": 4}),
         ("llama", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
         ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
+        ("llama", {"rope_parameters": LLAMA3, "head_dim": 32}),
+        ("qwen2", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 10000.0}}),
+        ("qwen3", {"tie_word_embeddings": True}),
         ("qwen2", {"tie_word_embeddings": False, "hidden_act": "gelu"}),
         ("qwen3", {"head_dim": 16, "attention_bias": True}),
     ],
@@ -137,14 +149,30 @@ def test_lora_adapters_are_part_of_the_model(kind: str, saved: list[str] | None)
     engine = NativeEngine(model, pad_id=0, max_batch=4)
     assert list(engine.score([tuple(range(1, 40))])) != plain
     assert worst_difference(model, engine, Sampling(max_tokens=20), prompts(6)) < 1e-4
+    assert engine.fallback is None
+    tight = NativeEngine(model, pad_id=0, max_batch=16, max_context=128, kv_budget=400)
+    assert worst_difference(model, tight, Sampling(n=3, max_tokens=60), prompts(8)) < 1e-4
+    assert tight.counters.preemptions > 0
     with model.disable_adapter():
         torch.testing.assert_close(list(engine.score([tuple(range(1, 40))])), plain, atol=1e-4, rtol=0)
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers for it
-def test_other_adapters_are_refused() -> None:
-    peft = pytest.importorskip("peft")
-    config = peft.LoraConfig(r=4, target_modules=["q_proj"], use_dora=True)
-    model = peft.get_peft_model(tiny("qwen2"), config)
-    with pytest.raises(EngineError, match=r"plain LoRA.*merge_and_unload"):
-        list(NativeEngine(model, pad_id=0).score([(1, 2, 3)]))
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_preempted_samples_keep_the_modules_logprobs(kind: str, compiled: bool) -> None:
+    model = tiny(kind)
+    engine = NativeEngine(model, pad_id=0, max_batch=32, max_context=192, kv_budget=600, compiled=compiled)
+    assert worst_difference(model, engine, Sampling(n=2, max_tokens=100), prompts(16, longest=80)) < 1e-4
+    assert engine.counters.preemptions > 0
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_prompts_computed_in_chunks_have_the_same_logprobs(kind: str, chunk: int) -> None:
+    model = tiny(kind)
+    asked = prompts(8, longest=100)
+    sampling = Sampling(n=2, max_tokens=12)
+    engine = NativeEngine(model, pad_id=0, max_batch=6, prefill_chunk=chunk)
+    assert worst_difference(model, engine, sampling, asked) < 1e-4
+    assert engine.counters.prefill_tokens == sum(len(p.token_ids) for p in asked)
+    assert engine.counters.prefills > len(asked)

@@ -20,7 +20,7 @@ from transformers import (
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
 from posttrain.engines.native.noise import sample_key, uniforms
-from posttrain.engines.native.sampler import draw, process
+from posttrain.engines.sampler import draw, process
 
 SETTINGS = [
     Sampling(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -57,9 +56,7 @@ class Benchmark:
             "system": self.system,
             "shots": problems_digest(self.shots) if self.shots else None,
             "n_shots": len(self.shots),
-            "sampling": {
-                k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.sampling).items()
-            },
+            "sampling": self.sampling.settings(),
             "grading": self.grading,
         }
 

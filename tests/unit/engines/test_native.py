@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.unit.engines.tiny import CONTEXT, VOCAB, prompts, tiny
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
@@ -229,6 +229,7 @@ def test_impossible_prompts_are_refused_with_a_remedy(model: torch.nn.Module, pr
         ({"pad_id": VOCAB}, r"pad_id is 101.*Pass any id"),
         ({"pad_id": 0, "max_batch": 0}, r"max_batch is 0; it must be at least 1"),
         ({"pad_id": 0, "kv_budget": 100}, r"kv_budget is 100 tokens.*Raise it"),
+        ({"pad_id": 0, "prefill_chunk": 0}, r"prefill_chunk is 0; it must be at least 1"),
         ({"pad_id": 0, "max_context": CONTEXT + 1}, r"max_context is 257.*Leave it out"),
     ],
 )
@@ -244,21 +245,23 @@ def test_stop_ids_outside_the_vocabulary_are_refused(model: torch.nn.Module) -> 
 
 @pytest.mark.parametrize(
     "options",
-    [{"n": 0}, {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"min_p": 2}, {"max_tokens": 0}, {"stop": ("",)}],
+    [
+        {"n": 0},
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"min_p": 2},
+        {"max_tokens": 0},
+        {"stop": ("",)},
+        {"repetition_penalty": 0},
+        {"presence_penalty": 3},
+        {"frequency_penalty": -2.5},
+    ],
 )
 def test_impossible_sampling_is_refused(options: dict[str, object]) -> None:
     (name,) = options
     with pytest.raises(EngineError, match=f"sampling: {name} is"):
         Sampling(**options)  # type: ignore[arg-type]
-
-
-def test_unknown_architectures_and_options_are_refused() -> None:
-    other = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20, n_positions=16))
-    with pytest.raises(EngineError, match=r"no runner for model_type 'gpt2'.*Use the engine 'hf'"):
-        NativeEngine(other, pad_id=0)
-    sliding = tiny("qwen3", use_sliding_window=True, sliding_window=8, max_window_layers=0)
-    with pytest.raises(EngineError, match=r"full attention only"):
-        NativeEngine(sliding, pad_id=0)
 
 
 def test_empty_input_gives_empty_output(model: torch.nn.Module) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posttrain.errors import EngineError
+
+class UnsupportedError(Exception):
+    """The lean path does not know this model, and why: the engine then takes the module's own forward."""
 
 
 def causal_model(model: nn.Module) -> nn.Module:
@@ -29,26 +31,25 @@ def active(module: Any) -> Any:
 
 
 def projection(module: Any) -> tuple[Tensor, Tensor | None]:
-    """(weight [out, in], bias) of a linear layer with its active adapters. EngineError for other kinds of layers."""
+    """(weight [out, in], bias) of a linear layer with its active adapters. UnsupportedError for other kinds."""
     module = active(module)
     base = getattr(module, "base_layer", module)
     if not isinstance(base, nn.Linear) or base.weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise EngineError(
-            f"the native engine reads plain linear layers, and this model has {type(base).__name__} (quantised?). "
-            "Load the model without quantisation, or use the engine 'hf'."
-        )
+        raise UnsupportedError(f"it has layers of type {type(base).__name__}, {_kind(base)}")
     if base is module or module.merged or module.disable_adapters:
         return base.weight, base.bias
     weight, bias = base.weight, base.bias
     for name in module.active_adapters:
         if name not in getattr(module, "lora_A", {}) or name in getattr(module, "lora_variant", {}):
-            raise EngineError(
-                f"the native engine knows plain LoRA, and adapter {name!r} is of another kind (DoRA, IA3, ...). "
-                "Merge it into the model (merge_and_unload), or use the engine 'hf'."
-            )
+            raise UnsupportedError(f"its adapter {name!r} is not plain LoRA")
         up, down, scale = module.lora_B[name], module.lora_A[name], module.scaling[name]
         weight = weight + (scale * (up.weight.float() @ down.weight.float())).to(weight.dtype)
         if up.bias is not None:
             extra = (scale * up.bias).to(weight.dtype)
             bias = extra if bias is None else bias + extra
     return weight, bias
+
+
+def _kind(base: Any) -> str:
+    weight = getattr(base, "weight", None)
+    return f"with weights in {weight.dtype}" if isinstance(weight, Tensor) else "without a weight matrix"

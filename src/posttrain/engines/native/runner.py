@@ -73,6 +73,37 @@ def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, T
     return x.view(batch, length, -1), cached
 
 
+def empty_layers(batch: int, length: int, weights: Weights) -> list[tuple[Tensor, Tensor]]:
+    """Room for k and v [B, K, T, D] of every layer, for `prefill_chunk` to fill."""
+    s, like = weights.shape, weights.embed
+    shape = (batch, s.kv_heads, length, s.head_dim)
+    return [(like.new_zeros(shape), like.new_zeros(shape)) for _ in range(s.layers)]
+
+
+def prefill_chunk(ids: Tensor, start: int, layers: list[tuple[Tensor, Tensor]], weights: Weights) -> Tensor:
+    """`prefill` of ids [B, T] that follow `start` tokens whose k and v stand in `layers`; theirs are written there."""
+    s = weights.shape
+    batch, length = ids.shape
+    stop = start + length
+    x = F.embedding(ids, weights.embed).flatten(0, 1)
+    angles = weights.rotation[start:stop].repeat(batch, 1)[:, None]
+    before = torch.ones(length, stop, dtype=torch.bool, device=ids.device).tril(diagonal=start)
+    for layer, (keys, values) in zip(weights.layers, layers, strict=True):
+        q, k, v = (
+            part.reshape(batch, length, -1, s.head_dim).transpose(1, 2) for part in _qkv(x, layer, weights, angles)
+        )
+        keys[:, :, start:stop], values[:, :, start:stop] = k, v
+        mixed = F.scaled_dot_product_attention(
+            q,
+            keys[:, :, :stop].repeat_interleave(s.group, 1),
+            values[:, :, :stop].repeat_interleave(s.group, 1),
+            attn_mask=before,
+        )
+        x = x + linear(mixed.transpose(1, 2).reshape(batch * length, -1), layer.out, layer.out_bias)
+        x = _mlp(x, layer, weights)
+    return x.view(batch, length, -1)
+
+
 def _mask(lengths: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
     """[B, 1, L]: 0 where a row has text, its newest token included, -inf beyond."""
     beyond = torch.arange(longest, device=lengths.device) > lengths[:, None]

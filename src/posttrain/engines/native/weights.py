@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posttrain.engines.native.adapters import active, projection
+from posttrain.engines.native.adapters import UnsupportedError, active, projection
 from posttrain.engines.native.kernel import Kernel, load_kernel
 from posttrain.engines.native.products import pack
-from posttrain.errors import EngineError
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
 
@@ -80,26 +79,19 @@ class Weights:
 
 
 def read_shape(model: nn.Module) -> Shape:
-    """Sizes from the module's config. EngineError for an architecture or option that the native runner doesn't know."""
+    """Sizes from the module's config. UnsupportedError for what the lean path doesn't know."""
     config: Any = model.config
     kind = getattr(config, "model_type", "?")
     if kind not in SUPPORTED:
-        raise EngineError(
-            f"the native engine has no runner for model_type {kind!r} (it knows {', '.join(SUPPORTED)}). "
-            "Use the engine 'hf', which runs any causal language model."
-        )
+        raise UnsupportedError(f"its model_type is {kind!r}, not one of {', '.join(SUPPORTED)}")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
-        raise EngineError(
-            f"the native engine runs full attention only, and this {kind} has layers of type "
-            f"{', '.join(sorted(kinds - {'full_attention'}))}. Use the engine 'hf'."
-        )
+        raise UnsupportedError(f"it has layers of type {', '.join(sorted(kinds - {'full_attention'}))}")
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") in ("dynamic", "longrope"):
-        raise EngineError(
-            f"the native engine needs rotary angles that don't depend on the text's length, and this model has "
-            f"rope_type {rope['rope_type']!r}. Use the engine 'hf'."
-        )
+        raise UnsupportedError(f"its rotary angles depend on the text's length (rope_type {rope['rope_type']!r})")
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise UnsupportedError("only a part of each head is rotated (partial_rotary_factor)")
     heads = config.num_attention_heads
     return Shape(
         layers=config.num_hidden_layers,

@@ -1,11 +1,13 @@
 """From logits to tokens: the processed distribution, one draw per row, and its exact log-probability.
 
-Axes: B rows, V vocabulary. The filters come in the order of transformers' generate: temperature, top-k, top-p, min-p.
+Axes: B rows, V vocabulary, S tokens of prompt and answer. Penalties come first, then temperature, top-k, top-p, min-p,
+in the order of transformers' generate and of vLLM.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +15,53 @@ from torch import Tensor
 from posttrain.engines.base import Sampling
 
 _BELOW_ONE = 1.0 - 2.0**-23  # u x total stays below total in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One token per row: ids [B], log-probabilities [B], and what Sampling asked for beside."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    raw_logprobs: Tensor | None
+    entropies: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What penalties look at: ids [B, S] of prompt then answer, padded anyhow; `in_text`, `in_answer` [B, S] tell."""
+
+    ids: Tensor
+    in_text: Tensor
+    in_answer: Tensor
+
+
+def sample(logits: Tensor, sampling: Sampling, uniform: Tensor, history: History | None = None) -> Drawn:
+    """Tokens from float32 logits [B, V] by uniform [B, 1]; history is needed where the sampling has penalties."""
+    penalised = logits
+    if sampling.penalised:
+        assert history is not None
+        penalised = penalise(logits, sampling, history)
+    tokens, logprobs = draw(penalised, sampling, uniform)
+    raw = entropies = None
+    if sampling.raw_logprobs:
+        raw = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+    if sampling.entropy:
+        entropies = torch.special.entr((penalised / (sampling.temperature or 1.0)).softmax(-1)).sum(-1)
+    return Drawn(tokens, logprobs, raw, entropies)
+
+
+def penalise(logits: Tensor, sampling: Sampling, history: History) -> Tensor:
+    """Logits with repetition, presence and frequency penalties, in this order, as vLLM has them.
+
+    Repetition (Keskar et al. 2019, CTRL, section 4.1, in the sign-aware form of transformers) counts prompt and answer;
+    presence and frequency (OpenAI's API) the answer alone.
+    """
+    said = torch.zeros_like(logits).scatter_add_(1, history.ids, history.in_answer.to(logits.dtype))
+    seen = torch.zeros_like(logits).scatter_add_(1, history.ids, history.in_text.to(logits.dtype)) > 0
+    repeated = torch.where(logits > 0, logits / sampling.repetition_penalty, logits * sampling.repetition_penalty)
+    result = torch.where(seen, repeated, logits)
+    return result - sampling.frequency_penalty * said - sampling.presence_penalty * (said > 0)
 
 
 def process(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -183,14 +183,14 @@ def test_equal_rewards_are_diagnosed_and_are_no_crash(parts: dict[str, Artifact]
 
 
 class Breaking(NativeEngine):
-    """Is lost in the middle of the second batch it is asked for."""
+    """Is lost in the middle of the second batch; before the first one sampling is tried twice for its determinism."""
 
     asked = 0
 
     def generate(self, *arguments: Any, **named: Any) -> Iterator[Any]:
         Breaking.asked += 1
         for count, completion in enumerate(super().generate(*arguments, **named)):
-            if Breaking.asked == 2 and count == 1:
+            if Breaking.asked == 4 and count == 1:
                 raise EngineError("the engine is gone. Run again to continue.")
             yield completion
 

@@ -1,14 +1,17 @@
-"""Checks before the first update: does the sampler say what the trainer says, and is the gradient split-invariant?"""
+"""What a run checks of itself: before the first update, and when it ends. The report shows every line, red ones too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from posttrain.data.contamination import tokens as words
+from posttrain.engines.base import Engine, Prompt, Sampling
 from posttrain.errors import TrainingError
 from posttrain.models import token_stats
+from posttrain.records import Problem
 from posttrain.rl.config import RLConfig
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.aggregation import Denominators, token_weights
@@ -24,6 +27,9 @@ PARITY_MAX = 1e-4  # float32: largest |logπ − logμ| of a token
 PARITY_MEAN_BF16 = 1e-2  # bfloat16: mean |logπ − logμ|
 GRADIENT_RTOL = 1e-5  # relative difference of whole-gradient norm between two splits, float32
 PROBE = 64  # rollouts looked at
+UNDECIDED_MAX = 0.01  # share of verdicts
+EFFECTIVE_MIN = 0.1  # share of groups that must have carried a signal over the run
+AGAIN = 8  # prompts sampled twice
 
 
 def certify_start(
@@ -32,6 +38,9 @@ def certify_start(
     """Writes the first certificate lines. TrainingError before step 1 where sampler and trainer disagree."""
     probe = list(rollouts[:PROBE])
     if not probe:
+        return
+    if config.top_p < 1:  # log-probabilities of a truncated distribution: nothing to compare
+        certify_gradient(config, probe, policy, pad_id, work)
         return
     worst, mean = parity(config, probe, policy, pad_id)
     bf16 = config.dtype == "bfloat16"
@@ -44,6 +53,13 @@ def certify_start(
             f"average {mean:.3g}, over {len(probe)} rollouts; allowed is {tolerance}. Training on such samples would "
             "not be on-policy. Check temperature, dtype and that both read the same weights (`posttrain parity`)."
         )
+    certify_gradient(config, probe, policy, pad_id, work)
+
+
+def certify_gradient(
+    config: RLConfig, probe: Sequence[Rollout], policy: PreTrainedModel, pad_id: int, work: Workspace
+) -> None:
+    """The line on splits."""
     difference = gradient_difference(config, probe, policy, pad_id)
     work.certify(
         "gradient is split-invariant", difference <= GRADIENT_RTOL, relative=difference, tolerance=GRADIENT_RTOL
@@ -85,3 +101,46 @@ def gradient_difference(config: RLConfig, rollouts: Sequence[Rollout], policy: P
     norm = torch.stack([g.norm() for g in whole]).norm()
     apart = torch.stack([(a - b).norm() for a, b in zip(whole, split, strict=True)]).norm()
     return float(apart / norm) if float(norm) > 0 else float(apart)
+
+
+def certify_determinism(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, work: Workspace) -> None:
+    """The same seeds twice: is every token the same?"""
+    first, second = (
+        {(c.key, c.index): c.token_ids for c in engine.generate(prompts[:AGAIN], sampling)} for _ in range(2)
+    )
+    differ = sum(first[key] != second.get(key) for key in first)
+    work.certify("sampling is deterministic", differ == 0, samples=len(first), differ=differ)
+
+
+def certify_selection(train: Sequence[Problem], validation: Iterable[Problem], work: Workspace) -> None:
+    """No problem that is validated on is trained on: neither its id nor, but for case and punctuation, its text."""
+    ids, texts = {p.id for p in train}, {tuple(words(p.question)) for p in train}
+    checked = list(validation)
+    shared = [p.id for p in checked if p.id in ids or tuple(words(p.question)) in texts]
+    work.certify(
+        "validation and test are not trained on", not shared, checked=len(checked), shared=len(shared), ids=shared[:5]
+    )
+
+
+def certify_end(config: RLConfig, rows: Sequence[dict[str, Any]], work: Workspace) -> None:
+    """What the run's own metrics say: the grader, the signal, the ratio, the distance from the sampler."""
+    steps = [r for r in rows if "rollouts" in r]
+    rollouts = sum(r["rollouts"] for r in steps)
+    undecided = sum(r["undecided"] * r["rollouts"] for r in steps) / max(rollouts, 1)
+    work.certify(
+        "the grader decides", undecided <= UNDECIDED_MAX, undecided=undecided, tolerance=UNDECIDED_MAX, n=rollouts
+    )
+    groups = sum(r["groups"] for r in steps)
+    effective = sum(r["effective_groups"] * r["groups"] for r in steps) / max(groups, 1)
+    work.certify(
+        "groups carry a signal", effective >= EFFECTIVE_MIN, share=effective, tolerance=EFFECTIVE_MIN, groups=groups
+    )
+    trained = [r for r in steps if r.get("updates")]
+    if config.updates * config.passes == 1 and trained:
+        off = max(r["ratio_off"] for r in trained)
+        work.certify("the ratio is 1 on-policy", off == 0.0, largest=off)
+    if config.staleness == 0 and config.top_p == 1 and trained:
+        # Of a whole run, not of a probe: weights that were not updated in the sampler show here.
+        worst = max(r["mismatch"] for r in trained)
+        limit = PARITY_MEAN_BF16 if config.dtype == "bfloat16" else PARITY_MAX
+        work.certify("the sampler kept up with the weights", worst <= limit, mean_of_worst_step=worst, tolerance=limit)

@@ -1,60 +1,76 @@
-"""GRPO and its relatives on verifiable rewards, from top to bottom.
+"""Reinforcement learning on verifiable rewards, from top to bottom.
 
-    draw prompts → groups of rollouts from the trainer's own weights → verdicts → rewards → advantages
-    → micro-batches → clipped objective through the one aggregator → optimizer step → checkpoint, validation
+    draw prompts → groups of rollouts, graded while others are still sampled → rewards → advantages
+    → micro-batches → objective through the one aggregator → optimizer steps → weights to the engine
+    → checkpoint, validation
 
-What this loop leaves out: a critic, a learned reward model, stale rollouts (weights never move between sampling and
-training) and therefore any correction for them. With `updates: 1` every rollout is used once, on-policy, and
-logπ_old is this very forward pass: the ratio is exactly 1.
+What this loop leaves out: a critic, a learned reward model, several turns. With `staleness: 0`, `updates: 1` and
+`passes: 1` every rollout is used once, on-policy, and logπ_old is this very forward pass: the ratio is exactly 1.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
-from torch import Tensor
 
+from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
-from posttrain.errors import EngineError, TrainingError
-from posttrain.models import load_model, load_tokenizer, pick_device, token_stats
+from posttrain.errors import DataError, EngineError, TrainingError
+from posttrain.evals import with_stops
+from posttrain.models import load_model, load_tokenizer, pick_device
 from posttrain.prompts import get_template
-from posttrain.records import samples_to_tables
-from posttrain.rl.certificate import certify_start
+from posttrain.rl.certificate import certify_determinism, certify_end, certify_selection, certify_start
 from posttrain.rl.config import RLConfig
-from posttrain.rl.diagnoses import diagnose
-from posttrain.rl.objectives import Tokens, kl_k3, ppo_clip
+from posttrain.rl.diagnoses import Watch, diagnose
+from posttrain.rl.drawing import Drawer
+from posttrain.rl.feed import Feed
+from posttrain.rl.journal import Journal, chosen_keys, write_tokens
+from posttrain.rl.learner import Learner, Reference
 from posttrain.rl.rewards import load_function
-from posttrain.rl.rollouts import Batch, Rollout, sample_batch
-from posttrain.store import Checkpoint, Problems, write_table
-from posttrain.training.aggregation import Denominators, token_weights
-from posttrain.training.batches import MicroBatch, batch_indices, micro_batches
+from posttrain.rl.rollouts import Batch, Collector, rollout_of
+from posttrain.seeding import derive
+from posttrain.store import Checkpoint, Problems
 from posttrain.training.checkpoint import Saver
 from posttrain.training.tokenise import check_tokenizer, save_checkpoint
-from posttrain.training.update import Updater, autocast
+from posttrain.training.update import Updater
 from posttrain.training.validation import Validator
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from posttrain.prompts import Template
+    from posttrain.records import Problem
     from posttrain.stage import Workspace
 
 
 def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace) -> None:
     """Trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
+    for key, (preset, ours) in config.overrides().items():
+        work.note(f"{config.algorithm} with {key} {ours} in place of {preset}")
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
     check_tokenizer(policy, tokenizer, model)
-    template = get_template(config.template)
+    pad_id = int(tokenizer.pad_token_id)
+    template = get_template(config.template, system=config.system)
     train_problems = problems.read(config.split)
+    check_lengths(train_problems, template, tokenizer, policy)
+    engine = NativeEngine(policy, pad_id=pad_id, max_batch=config.max_batch, tokenizer=tokenizer)
+    reference = Reference(copy.deepcopy(policy).requires_grad_(False)) if config.kl else None
+    updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes)
+    fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1
+    learner = Learner(config, policy, reference, updater, trust_sampler=fresh)
+    drawer = Drawer(config, train_problems, work.seed)
     reward = load_function(config.reward.function) if config.reward.function else None
-    reference = copy.deepcopy(policy).requires_grad_(False) if config.kl else None
-    engine = NativeEngine(policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch, tokenizer=tokenizer)
-    learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
-    saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
+    collector = Collector(config, engine, tokenizer, template, reward, drawer, work.seed)
+    if reference is not None and config.kl_in == "reward":
+        collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)
+    feed = Feed(collector, Journal(work.state / "rollouts", work.dir / "rollouts"), config.steps, config.staleness)
+    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
     validator = (
         Validator.make(config.validation, problems, policy, tokenizer, template, config.grading)
         if config.validation.every
@@ -62,144 +78,120 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     )
 
     start, counters = saver.restore()
-    seconds = float(counters.get("seconds", 0.0))
+    feed.resume(start, counters.get("drawer"))
+    engine.load_weights(policy, start)
+    seconds, silence = float(counters.get("seconds", 0.0)), Watch()
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
-    if start == 0 and validator is not None:
-        work.metrics.log(0, **validator.maybe(0, config.steps))
+    if start == 0:
+        held_out = [p for p in problems.read() if p.split != config.split]
+        certify_selection(train_problems, held_out, work)
+        probe = _probe(config, train_problems, template, tokenizer, work.seed)
+        certify_determinism(engine, *probe, work)
+        if validator is not None:
+            work.metrics.log(0, **validator.maybe(0, config.steps))
     with work.progress(config.steps, "rl", "steps") as bar:
         bar.skip(start)
         for step in range(start, config.steps):
-            began = time.perf_counter()
-            drawn = batch_indices(len(train_problems), config.prompts, work.seed, step)
-            chosen = [train_problems[i] for i in dict.fromkeys(drawn)]  # a problem drawn twice is one group
+            began, done = time.perf_counter(), step + 1
             try:
-                batch = sample_batch(config, chosen, engine, tokenizer, template, reward, seed=work.seed, step=step + 1)
+                batch = feed.next(step)
             except (EngineError, TrainingError):
-                saver.save(step, {"seconds": seconds})  # weights are those after `step` steps: nothing is lost
+                saver.save(
+                    step, {"seconds": seconds, "drawer": feed.drawn}
+                )  # nothing was learned since: nothing is lost
                 raise
             if step == 0:
-                certify_start(config, batch.rollouts, policy, int(tokenizer.pad_token_id), work)
-            trained = learner.learn(batch.rollouts, step, int(tokenizer.pad_token_id))
+                certify_start(config, batch.rollouts, policy, pad_id, work)
+            stored = bool(config.keep_rollouts) and done % config.keep_rollouts == 0
+            keys = [r.key for r in batch.rollouts if r.advantage] if stored else []
+            learner.watch = chosen_keys(keys, config.keep_tokens, work.seed, done)
+            trained = learner.learn(batch.rollouts, step, pad_id)
+            feed.finish()
+            engine.load_weights(policy, done)
+            if stored:
+                write_tokens(feed.journal.keep(done), done, learner.watched)
             taken = time.perf_counter() - began
             seconds += taken
-            done = step + 1
-            if config.keep_rollouts and done % config.keep_rollouts == 0:
-                _store(batch, done, work)
-            speed = {"seconds": seconds, "samples_per_s": len(batch.samples) / taken}
-            work.metrics.log(done, **batch.metrics, **trained, **speed)
+            row = {**batch.metrics, **trained, **_rates(batch, trained, taken), "seconds": seconds}
+            work.metrics.log(done, **row)
             bar.update(1, reward=batch.metrics["reward"], accuracy=batch.metrics["accuracy"])
+            if (trouble := silence.look(row)) is not None:
+                work.note(f"step {done}: {trouble}")
             if validator is not None and (scores := validator.maybe(done, config.steps)):
                 work.metrics.log(done, **scores)
             if config.checkpoint_every and done % config.checkpoint_every == 0 and done < config.steps:
                 save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
-            if done < config.steps:
-                saver.maybe(done, {"seconds": seconds})
+            if done < config.steps and saver.maybe(done, {"seconds": seconds, "drawer": feed.drawn}):
+                feed.journal.forget(done)
 
     save_checkpoint(policy, tokenizer, work.dir / "model", step=config.steps)
+    _conclude(config, seconds, work)
+
+
+def check_lengths(
+    problems: Sequence[Problem], template: Template, tokenizer: PreTrainedTokenizerBase, policy: PreTrainedModel
+) -> None:
+    """DataError before the first step for prompts that leave no room for an answer, and not in the middle of the run.
+
+    A token is at least a byte of text, so only prompts with as many bytes as the window has tokens are tokenised.
+    """
+    window = int(getattr(policy.config, "max_position_embeddings", 0) or 0)
+    around = len(template.prompt_ids("", tokenizer))
+    long = [
+        (p.id, n)
+        for p in problems
+        if window
+        and len(p.question.encode()) + around >= window
+        and (n := len(template.prompt_ids(p.question, tokenizer))) >= window
+    ]
+    if long:
+        raise DataError(
+            f"{len(long)} of {len(problems)} prompts are as long as the model's window of {window} tokens or longer "
+            f"(the first, {long[0][0]!r}, has {long[0][1]}): they leave no room for an answer. Drop them from the "
+            "problems, use a shorter template, or a model with a longer window."
+        )
+
+
+def _probe(
+    config: RLConfig, problems: Sequence[Problem], template: Template, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> tuple[list[Prompt], Sampling]:
+    """A few prompts, and the run's sampling for them."""
+    asked = [
+        Prompt(p.id, tuple(template.prompt_ids(p.question, tokenizer)), derive(seed, "probe", p.id))
+        for p in problems[:4]
+    ]
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=min(config.max_tokens, 32))
+    return asked, with_stops(sampling, template, tokenizer)
+
+
+def _rates(batch: Batch, trained: dict[str, float], taken: float) -> dict[str, float]:
+    """Speeds of a step by phase, and the memory that this process holds."""
+    m = batch.metrics
+    memory = {"memory_gb": psutil.Process().memory_info().rss / 2**30}
+    if torch.cuda.is_available():
+        memory["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
+    return {
+        "samples_per_s": len(batch.samples) / taken,
+        "effective_samples_per_s": m["effective_samples"] / taken,
+        "sampled_tokens_per_s": m["sampled_tokens"] / m["seconds_sampling"] if m.get("seconds_sampling") else 0.0,
+        "trained_tokens_per_s": trained.get("trained_tokens", 0) / max(trained["seconds_training"], 1e-9),
+        **memory,
+    }
+
+
+def _conclude(config: RLConfig, seconds: float, work: Workspace) -> None:
     rows = work.metrics.read()
+    certify_end(config, rows, work)
     for note in (notes := diagnose(rows)):
         work.note(note)
     steps = [r for r in rows if "reward" in r]
     work.summarise(
         steps=config.steps,
+        **({"algorithm": config.algorithm} if config.algorithm else {}),
         reward_first=steps[0]["reward"],
         reward_last=steps[-1]["reward"],
         rollouts=sum(int(r["rollouts"]) for r in steps),
+        effective_samples=sum(int(r["effective_samples"]) for r in steps),
         seconds=seconds,
         notes=notes,
     )
-
-
-@dataclass(slots=True)
-class Learner:
-    """The update: from rollouts with advantages to optimizer steps."""
-
-    config: RLConfig
-    policy: PreTrainedModel
-    reference: PreTrainedModel | None
-    updater: Updater
-
-    def learn(self, rollouts: list[Rollout], step: int, pad_id: int) -> dict[str, float]:
-        """`updates` optimizer steps over disjoint parts of the batch; returns the step's training metrics.
-
-        A batch without any signal (every advantage 0, no KL) moves nothing: not even Adam's moments.
-        """
-        began = time.perf_counter()
-        # A rollout with advantage 0 has no gradient: it counts in the denominators and costs no forward pass.
-        useful = [r for r in rollouts if r.advantage != 0] if self.config.kl == 0 else rollouts
-        if not useful:
-            return {"seconds_training": 0.0, "updates": 0}
-        of = Denominators(
-            sequences=-(-len(rollouts) // self.config.updates),
-            tokens=-(-sum(sum(r.mask) for r in rollouts) // self.config.updates),
-            limit=self.config.max_tokens,
-        )
-        totals: dict[str, float] = {}
-        parts = [part for i in range(self.config.updates) if (part := useful[i :: self.config.updates])]
-        micros = [micro_batches(part, self.config.token_budget, pad_id, str(self.policy.device)) for part in parts]
-        # One update: logπ_old is the training forward pass itself. Several: it must be taken before any of them.
-        olds = [[self._logprobs(m) for m in ms] for ms in micros] if self.config.updates > 1 else None
-        for i, (part, part_micros) in enumerate(zip(parts, micros, strict=True)):
-            row = self._update(part, part_micros, olds[i] if olds else None, of, step * self.config.updates + i)
-            for name, value in row.items():
-                totals[name] = totals.get(name, 0.0) + value / len(parts)
-        return {**totals, "seconds_training": time.perf_counter() - began, "updates": len(parts)}
-
-    def _update(
-        self, part: list[Rollout], micros: list[MicroBatch], olds: list[Tensor] | None, of: Denominators, update: int
-    ) -> dict[str, float]:
-        tokens = sum(int(m.row.shape[0]) for m in micros)
-        sums = dict.fromkeys(("loss", "entropy", "ratio_sum", "clipped", "mismatch", "mismatch_k3", "kl"), 0.0)
-        ratio_off = 0.0
-        for i, micro in enumerate(micros):
-            with autocast(self.config.dtype, str(self.policy.device)):
-                stats = token_stats(self.policy, micro.ids, micro.row, micro.col, temperature=self.config.temperature)
-            old = olds[i] if olds is not None else stats.logprobs.detach()
-            advantages = torch.tensor([part[m].advantage for m in micro.members], device=micro.ids.device)[micro.row]
-            record = Tokens(stats.logprobs, old, advantages)
-            losses, clipped = ppo_clip(record, self.config.clip_low, self.config.clip_high)
-            if self.reference is not None:
-                kl = kl_k3(stats.logprobs, self._logprobs(micro, self.reference))
-                losses = losses + self.config.kl * kl
-                sums["kl"] += float(kl.detach().sum())
-            loss = (losses * token_weights(self.config.aggregation, micro.row, of)).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                ratio = torch.exp(stats.logprobs - old)
-                drift = old - micro.gather([r.sampled for r in part])  # logπ_old − logμ
-                ratio_off = max(ratio_off, float((ratio - 1).abs().max()))
-                sums["loss"] += float(loss)
-                sums["entropy"] += float(stats.entropy.sum())
-                sums["ratio_sum"] += float(ratio.sum())
-                sums["clipped"] += float(clipped.sum())
-                sums["mismatch"] += float(drift.abs().sum())
-                sums["mismatch_k3"] += float((torch.exp(drift) - drift - 1).sum())
-        applied = self.updater.apply(update, f"update {update + 1} of {len(part)} rollouts")
-        return {
-            "loss": sums["loss"],
-            "entropy": sums["entropy"] / tokens,
-            "ratio": sums["ratio_sum"] / tokens,
-            "ratio_off": ratio_off,
-            "clip_fraction": sums["clipped"] / tokens,
-            "mismatch": sums["mismatch"] / tokens,
-            "mismatch_kl": sums["mismatch_k3"] / tokens,
-            "kl": sums["kl"] / tokens,
-            **applied,
-        }
-
-    def _logprobs(self, micro: MicroBatch, model: PreTrainedModel | None = None) -> Tensor:
-        with torch.no_grad(), autocast(self.config.dtype, str(self.policy.device)):
-            return token_stats(
-                model if model is not None else self.policy,
-                micro.ids,
-                micro.row,
-                micro.col,
-                temperature=self.config.temperature,
-            ).logprobs
-
-
-def _store(batch: Batch, step: int, work: Workspace) -> None:
-    generations, verdicts = samples_to_tables(batch.samples)
-    folder = work.dir / "rollouts" / f"step-{step:06d}"
-    write_table(folder / "samples.parquet", generations)
-    write_table(folder / "verdicts.parquet", verdicts)

@@ -9,7 +9,7 @@ import concurrent.futures
 import importlib.util
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,22 @@ def load_function(target: str) -> UserFunction:
     return function  # type: ignore[no-any-return]
 
 
-def score(samples: Sequence[Sample], config: RewardConfig, function: UserFunction | None) -> list[Reward]:
-    """One Reward per sample, in order. TrainingError where the user's function raises, hangs or returns nonsense."""
+def score(
+    samples: Sequence[Sample],
+    config: RewardConfig,
+    function: UserFunction | None,
+    more: Sequence[Mapping[str, float]] | None = None,
+) -> list[Reward]:
+    """One Reward per sample, in order. `more`: further components of each, of weight 1 (overlong shaping, KL).
+
+    TrainingError where the user's function raises, hangs or returns nonsense.
+    """
     theirs: Sequence[float | None] = _call(function, samples, config) if function else [0.0] * len(samples)
     rewards = []
-    for sample, extra in zip(samples, theirs, strict=True):
+    for i, (sample, extra) in enumerate(zip(samples, theirs, strict=True)):
         assert sample.verdict is not None, "rollouts are graded before they are rewarded"
-        parts = {"format": float(sample.verdict.format_ok)}
+        shaping = more[i] if more else {}
+        parts = {"format": float(sample.verdict.format_ok), **shaping}
         if sample.verdict.correct is not None:
             parts["correct"] = float(sample.verdict.correct)
         if function and extra is not None:
@@ -62,6 +71,7 @@ def score(samples: Sequence[Sample], config: RewardConfig, function: UserFunctio
             config.correct * parts.get("correct", 0.0)
             + config.format * parts["format"]
             + config.function_weight * parts.get("function", 0.0)
+            + sum(shaping.values())
         )
         rewards.append(Reward(None if undecided else total, parts))
     return rewards

@@ -39,12 +39,13 @@ class Saver:
     seconds: float = 10.0
     _last: float = field(default_factory=time.monotonic)
 
-    def maybe(self, step: int, counters: dict[str, Any]) -> None:
-        """`step` optimizer steps are done; `counters` is JSON-able state of the loop."""
+    def maybe(self, step: int, counters: dict[str, Any]) -> bool:
+        """`step` optimizer steps are done; `counters` is JSON-able state of the loop. True where it saved."""
         due = step % self.every == 0 if self.every else time.monotonic() - self._last > self.seconds
         if due:
             self.save(step, counters)
             self._last = time.monotonic()
+        return due
 
     def save(self, step: int, counters: dict[str, Any]) -> None:
         """StoreError where the state can't be written; the one saved before stands then."""

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from posttrain.errors import TrainingError
-from posttrain.rl.advantages import group_advantages
+from posttrain.rl.algorithms.advantages import group_advantages
 
 REWARDS = [1.0, 0.0, 0.0, 1.0]  # mean 0.5, Bessel std sqrt(1/3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tests.unit.evals.fakes import CharTokenizer, ScriptedEngine, sums
 
@@ -9,8 +11,10 @@ from posttrain.engines.base import Sampling
 from posttrain.engines.stops import StopStrings
 from posttrain.evals import answer
 from posttrain.prompts import get_template
+from posttrain.records import Problem
 from posttrain.rl.config import RLConfig
-from posttrain.rl.rollouts import sample_batch
+from posttrain.rl.drawing import Drawer
+from posttrain.rl.rollouts import Batch, Collector, batch_of
 
 THOUGHT = " one more </think> <answer> {} </answer>"
 
@@ -20,11 +24,14 @@ def thinks(problem_id: str, index: int) -> str:
     return THOUGHT.format(right + index)
 
 
+def sample_batch(config: RLConfig, problems: list[Problem], script: Any = thinks) -> Batch:
+    template = get_template(config.template)
+    drawer = Drawer(config, problems, 0)
+    return batch_of(Collector(config, ScriptedEngine(script), CharTokenizer(), template, None, drawer, 0).collect(1))
+
+
 def test_a_thought_that_the_prompt_opened_is_graded_with_its_beginning() -> None:
-    config = RLConfig(template="r1_zero", group=2, max_tokens=200)
-    problems = sums(3, split="train")
-    template = get_template("r1_zero")
-    batch = sample_batch(config, problems, ScriptedEngine(thinks), CharTokenizer(), template, None, seed=0, step=1)
+    batch = sample_batch(RLConfig(template="r1_zero", group=2, max_tokens=200, prompts=3), sums(3, split="train"))
     assert [s.verdict.correct for s in batch.samples if s.verdict] == [True, False] * 3
     assert all(s.response.startswith("<think> one more") for s in batch.samples)
     assert batch.metrics["reward_format"] == 1.0
@@ -33,16 +40,7 @@ def test_a_thought_that_the_prompt_opened_is_graded_with_its_beginning() -> None
 
 def test_a_rollout_and_an_evaluation_read_the_same_answer_alike() -> None:
     problems, template = sums(4), get_template("r1_zero")
-    batch = sample_batch(
-        RLConfig(template="r1_zero", group=2, max_tokens=200),
-        problems,
-        ScriptedEngine(thinks),
-        CharTokenizer(),
-        template,
-        None,
-        seed=0,
-        step=1,
-    )
+    batch = sample_batch(RLConfig(template="r1_zero", group=2, max_tokens=200, prompts=4), problems)
     asked = Sampling(n=2, max_tokens=200)
     theirs = answer(
         ScriptedEngine(thinks), CharTokenizer(), problems, template, asked, "r1_zero", seed=0, source="policy"

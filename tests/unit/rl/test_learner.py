@@ -12,7 +12,7 @@ import torch
 from tests.unit.engines.tiny import VOCAB, tiny
 
 from posttrain.rl.config import RLConfig
-from posttrain.rl.loop import Learner
+from posttrain.rl.learner import Learner, Reference
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.config import OptimizerConfig
 from posttrain.training.update import Updater
@@ -163,7 +163,7 @@ def test_kl_alone_pulls_the_policy_back_to_its_reference() -> None:
         for parameter in policy.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=noise)
     settings = config(kl=1.0, optimizer={"lr": 3e-3})
-    learner = Learner(settings, policy, reference, Updater.make(policy, OptimizerConfig(lr=3e-3), 30))
+    learner = Learner(settings, policy, Reference(reference), Updater.make(policy, OptimizerConfig(lr=3e-3), 30))
     rollouts = make_rollouts(8, silent=8)  # no reward says anything
     distances = [learner.learn(rollouts, step, PAD)["kl"] for step in range(30)]
     assert distances[0] > 0

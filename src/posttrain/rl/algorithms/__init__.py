@@ -1,0 +1,1 @@
+"""An algorithm is a row: advantage × objective × aggregation × KL × correction. `presets` has no torch in it."""

@@ -1,0 +1,173 @@
+"""The update: from rollouts with advantages to optimizer steps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from posttrain.models import TokenStats, token_stats
+from posttrain.rl.algorithms.correction import Correction
+from posttrain.rl.algorithms.divergence import kl_estimate
+from posttrain.rl.algorithms.loss import Row, policy_loss
+from posttrain.rl.algorithms.objectives import Clip, Tokens
+from posttrain.rl.config import RLConfig
+from posttrain.rl.journal import Key, Watched
+from posttrain.rl.rollouts import Rollout
+from posttrain.training.aggregation import Denominators
+from posttrain.training.batches import MicroBatch, micro_batches
+from posttrain.training.update import Updater, autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MEANS = ("ratio", "clip_fraction", "mismatch", "mismatch_kl", "kl", "entropy", "corrected")  # per token of the update
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The starting weights: a frozen copy, or the policy itself with its adapters off (`scope`)."""
+
+    model: PreTrainedModel
+    scope: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+
+
+def row_of(config: RLConfig) -> Row:
+    """The algorithm of a config, as the loss reads it."""
+    c = config.correction
+    return Row(
+        objective=config.objective,
+        aggregation=config.aggregation,
+        clip=Clip(config.clip_low, config.clip_high, config.dual_clip),
+        kl=config.kl,
+        kl_estimator=config.kl_estimator,
+        correction=Correction(config.corrected, c.level, c.low, c.high),
+    )
+
+
+@dataclass(slots=True)
+class Learner:
+    """`trust_sampler`: logμ is logπ_old, so that no forward pass is needed for it (native engine, float32, fresh)."""
+
+    config: RLConfig
+    policy: PreTrainedModel
+    reference: Reference | None
+    updater: Updater
+    trust_sampler: bool = False
+    watch: set[Key] = field(default_factory=set)  # rollouts whose tokens are wanted
+    watched: dict[Key, Watched] = field(default_factory=dict)
+
+    @property
+    def steps_per_batch(self) -> int:
+        return self.config.updates * self.config.passes
+
+    def learn(self, rollouts: Sequence[Rollout], step: int, pad_id: int) -> dict[str, float]:
+        """`passes` times `updates` optimizer steps over disjoint parts of the batch; the step's training metrics.
+
+        A batch without any signal (every advantage 0, no KL) moves nothing: not even Adam's moments.
+        """
+        began = time.perf_counter()
+        self.watched = {}
+        # A rollout with advantage 0 has no gradient: it counts in the denominators and costs no forward pass.
+        needed = self._in_loss()
+        useful = [r for r in rollouts if r.mask and any(r.mask) and (needed or r.advantage != 0)]
+        if not useful:
+            return {"seconds_training": 0.0, "updates": 0}
+        of = Denominators(
+            sequences=-(-len(rollouts) // self.config.updates),
+            tokens=-(-sum(sum(r.mask) for r in rollouts) // self.config.updates),
+            limit=self.config.max_tokens,
+        )
+        parts = [part for i in range(self.config.updates) if (part := useful[i :: self.config.updates])]
+        micros = [micro_batches(part, self.config.token_budget, pad_id, str(self.policy.device)) for part in parts]
+        olds = self._old(parts, micros)
+        totals: dict[str, float] = {}
+        done, ratio_off = 0, 0.0
+        for _ in range(self.config.passes):
+            for part, ms, old in zip(parts, micros, olds, strict=True):
+                row = self._update(part, ms, old, of, step * self.steps_per_batch + done)
+                done += 1
+                ratio_off = max(ratio_off, row.pop("ratio_off"))
+                for name, value in row.items():
+                    totals[name] = totals.get(name, 0.0) + value
+        means = {name: value / done for name, value in totals.items()} | {"ratio_off": ratio_off}
+        seconds = time.perf_counter() - began
+        tokens = sum(m.real_tokens for ms in micros for m in ms) * self.config.passes
+        return {**means, "seconds_training": seconds, "updates": done, "trained_tokens": tokens}
+
+    def _in_loss(self) -> bool:
+        return self.reference is not None and self.config.kl_in == "loss"
+
+    def _old(self, parts: Sequence[Sequence[Rollout]], micros: Sequence[Sequence[MicroBatch]]) -> list[list[Tensor]]:
+        """logπ_old of each micro-batch, where it must be known before the first update; an empty list per part else.
+
+        The first part's own forward pass is still that of the old weights: it fills its list itself.
+        """
+        olds: list[list[Tensor]] = [[] for _ in parts]
+        for part, ms, old in list(zip(parts, micros, olds, strict=True))[1:]:
+            for micro in ms:
+                old.append(micro.gather([r.sampled for r in part]) if self.trust_sampler else self.logprobs(micro))
+        return olds
+
+    def _update(
+        self, part: Sequence[Rollout], micros: Sequence[MicroBatch], olds: list[Tensor], of: Denominators, update: int
+    ) -> dict[str, float]:
+        row, device = row_of(self.config), str(self.policy.device)
+        sums: dict[str, float] = {}
+        tokens, ratio_off, fresh = 0, 0.0, not olds
+        for i, micro in enumerate(micros):
+            with autocast(self.config.dtype, device):
+                stats = token_stats(self.policy, micro.ids, micro.row, micro.col, temperature=self.config.temperature)
+            if fresh:
+                olds.append(stats.logprobs.detach())
+            if self.watch:
+                self._look(part, micro, stats)
+            advantages = torch.tensor([part[m].advantage for m in micro.members], device=micro.ids.device)
+            record = Tokens(stats.logprobs, olds[i], advantages[micro.row], micro.row)
+            sampled = micro.gather([r.sampled for r in part])
+            reference = self.logprobs(micro, self.reference) if self._in_loss() else None
+            loss, found = policy_loss(row, record, sampled, of, reference)
+            loss.backward()  # type: ignore[no-untyped-call]
+            ratio_off = max(ratio_off, found.pop("ratio_off"))
+            found["entropy"] = float(stats.entropy.sum())
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
+            tokens += int(micro.row.shape[0])
+        applied = self.updater.apply(update, f"update {update + 1} of {len(part)} rollouts")
+        means = {name: sums[name] / tokens for name in MEANS if name in sums}
+        sampling = {"ess": sums["w"] ** 2 / (sums["w_squared"] * tokens) if sums["w_squared"] else math.nan}
+        return {"loss": sums["loss"], **means, **sampling, "ratio_off": ratio_off, **applied}
+
+    def _look(self, part: Sequence[Rollout], micro: MicroBatch, stats: TokenStats) -> None:
+        lengths = torch.bincount(micro.row, minlength=len(micro.members)).tolist()
+        pieces = zip(torch.split(stats.logprobs.detach(), lengths), torch.split(stats.entropy, lengths), strict=True)
+        for member, (logprobs, entropy) in zip(micro.members, pieces, strict=True):
+            key = part[member].key
+            if key in self.watch and key not in self.watched:
+                self.watched[key] = Watched(logprobs.tolist(), entropy.tolist())
+
+    def logprobs(self, micro: MicroBatch, reference: Reference | None = None) -> Tensor:
+        """logπ [n] of a micro-batch's supervised tokens, or logπ_ref; no gradient."""
+        scope = reference.scope() if reference is not None else contextlib.nullcontext()
+        model = reference.model if reference is not None else self.policy
+        with torch.no_grad(), scope, autocast(self.config.dtype, str(self.policy.device)):
+            return token_stats(model, micro.ids, micro.row, micro.col, temperature=self.config.temperature).logprobs
+
+    def distances(self, rollouts: Sequence[Rollout], pad_id: int) -> list[float]:
+        """Σ_t of the KL estimate between the sampler and the reference, per rollout: for `kl_in: reward`."""
+        assert self.reference is not None
+        sums = [0.0] * len(rollouts)
+        for micro in micro_batches(rollouts, self.config.token_budget, pad_id, str(self.policy.device)):
+            sampled = micro.gather([r.sampled for r in rollouts])
+            kl = kl_estimate(self.config.kl_estimator, sampled, self.logprobs(micro, self.reference))
+            total = torch.zeros(len(micro.members), device=kl.device).index_add_(0, micro.row, kl)
+            for member, value in zip(micro.members, total.tolist(), strict=True):
+                sums[member] = value
+        return sums

@@ -6,14 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from posttrain.benchmarks.likelihood import Likelihood
 from posttrain.engines.base import Sampling
 from posttrain.errors import DataError, RecipeError
+from posttrain.grading import check_gold
 from posttrain.records import Problem
 from posttrain.store import fingerprint
 
 METRIC = re.compile(r"(?:pass|maj)@([1-9][0-9]*)")
+NORMALISED = "acc_norm"  # multiple choice by log-likelihood per character
+UNGRADED = "none"  # the grading of answers that only a judge can tell apart
 SHOWN = 3  # unreadable golds named in an error
 
 
@@ -21,7 +26,8 @@ SHOWN = 3  # unreadable golds named in an error
 class Benchmark:
     """Problems with everything that decides what a score on them means.
 
-    template: a name in posttrain.prompts; system and shots go with it. grading: a spec of posttrain.grading.
+    template: a name in posttrain.prompts; system and shots go with it. grading: a spec of posttrain.grading, or `none`
+    for answers that are kept for a judge. likelihood: the choices are scored in its prompt, and nothing is generated.
     known_bad: ids whose published gold is known to be wrong; they are scored like all others.
     metrics: what it is read by: accuracy, pass@k, maj@k. RecipeError where the sampling gives too few answers for one.
     """
@@ -36,9 +42,10 @@ class Benchmark:
     shots: tuple[Problem, ...] = ()
     known_bad: frozenset[str] = field(default_factory=frozenset)
     metrics: tuple[str, ...] = ("accuracy",)
+    likelihood: Likelihood | None = None
 
     def __post_init__(self) -> None:
-        check_metrics(self.name, self.metrics, self.sampling)
+        check_metrics(self.name, self.metrics, self.sampling, chosen=self.likelihood is not None)
         if self.sampling.n > 1 and self.sampling.temperature == 0:
             raise RecipeError(
                 f"benchmark {self.name!r}: n = {self.sampling.n} at temperature 0 asks for the same answer "
@@ -47,6 +54,7 @@ class Benchmark:
 
     def settings(self) -> dict[str, Any]:
         """What the fingerprint is the hash of, JSON-able; problems and shots stand in it as digests."""
+        scored = {"likelihood": self.likelihood.settings(), "headline": self.metrics[0]} if self.likelihood else {}
         return {
             "benchmark": self.name,
             "version": self.version,
@@ -58,6 +66,7 @@ class Benchmark:
             "n_shots": len(self.shots),
             "sampling": self.sampling.settings(),
             "grading": self.grading,
+            **scored,
         }
 
     @property
@@ -65,17 +74,29 @@ class Benchmark:
         return fingerprint(self.settings())
 
     @property
+    def graded(self) -> bool:
+        """Whether answers get a verdict here."""
+        return self.grading != UNGRADED
+
+    @property
     def slug(self) -> str:
         """The name as a folder."""
         return slug(self.name)
 
 
-def check_metrics(name: str, metrics: Sequence[str], sampling: Sampling) -> None:
-    """RecipeError for an unknown metric, or one that needs more samples of each problem than are drawn."""
+def check_metrics(name: str, metrics: Sequence[str], sampling: Sampling, *, chosen: bool = False) -> None:
+    """RecipeError for an unknown metric, or one that needs more samples of each problem than are drawn.
+
+    chosen: choices are scored by log-likelihood, which alone has an acc_norm.
+    """
+    known = ("accuracy", NORMALISED) if chosen else ("accuracy",)
+    if not metrics:
+        raise RecipeError(f"benchmark {name!r} has no metrics. Name one, e.g. metrics: [accuracy].")
     for metric in metrics:
-        kind = METRIC.fullmatch(metric)
-        if metric != "accuracy" and kind is None:
-            raise RecipeError(f"benchmark {name!r}: unknown metric {metric!r}. Write accuracy, pass@K or maj@K.")
+        kind = None if chosen else METRIC.fullmatch(metric)
+        if metric not in known and kind is None:
+            others = NORMALISED if chosen else "pass@K or maj@K"
+            raise RecipeError(f"benchmark {name!r}: unknown metric {metric!r}. Write accuracy, {others}.")
         if kind is not None and sampling.n < int(kind[1]):
             raise RecipeError(
                 f"benchmark {name!r}: {metric} needs {kind[1]} samples of each problem, and n is {sampling.n}. Set "
@@ -122,3 +143,8 @@ def validate(name: str, problems: Sequence[Problem], check: Callable[[Problem], 
             f"benchmark {name!r}: the grader can't read {len(complaints)} of {len(problems)} gold answers: "
             f"{'; '.join(complaints[:SHOWN])}{more}. Correct those answers, drop them, or choose another grading."
         )
+
+
+def gold_check(spec: str) -> Callable[[Problem], str | None]:
+    """Why a problem's gold can't be used, or None; there is none to check where a judge will decide."""
+    return (lambda _: None) if spec == UNGRADED else partial(check_gold, spec=spec)

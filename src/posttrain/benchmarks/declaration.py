@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from posttrain.benchmarks.likelihood import Likelihood
 from posttrain.data.rows import Row
 from posttrain.engines.base import Sampling
 from posttrain.records import Problem
@@ -32,7 +33,8 @@ class Declaration:
     dataset: name in posttrain.data, where it has one: it is then read from the Hub too, and its training problems can
     be shown in few-shot prompts. examples: fixed problems to show instead.
     system: goes with `template`; another template brings its own words.
-    metrics: accuracy, pass@k, maj@k: what an evaluation must have enough samples for.
+    examples_file: solved problems of the mirror, to be shown instead. likelihood: choices are scored, not generated.
+    metrics: accuracy, acc_norm, pass@k, maj@k: the first is the headline, and each must have its samples.
     known_bad: id → why its gold can't be right or can't be read. They are scored
     like all others; only the check that the grader can read every gold passes over them.
     lm_eval, lighteval: the task of that suite with the same items; the name is an alias here. Prompts differ.
@@ -56,6 +58,8 @@ class Declaration:
     shots: int = 0
     dataset: str | None = None
     examples: tuple[Problem, ...] = ()
+    examples_file: MirrorFile | None = None
+    likelihood: Likelihood | None = None
     metrics: tuple[str, ...] = ("accuracy",)
     known_bad: Mapping[str, str] = field(default_factory=dict)
     lm_eval: str | None = None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, validate
+from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, gold_check, validate
 from posttrain.engines.base import Sampling
-from posttrain.grading import check_gold
 from posttrain.prompts import get_template
 from posttrain.store import Problems
 
@@ -32,7 +29,7 @@ def from_problems(
     problems = source.read(split)
     name = f"{source.label}/{split}"
     spec = grading or get_template(template).grading
-    validate(name, problems, partial(check_gold, spec=spec))
+    validate(name, problems, gold_check(spec))
     shown = [p for p in source.read("train") if p.solution][:shots] if shots else []
     return Benchmark(
         name=name,

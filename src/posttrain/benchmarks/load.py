@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 
-from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, validate
-from posttrain.benchmarks.declaration import Declaration
+from posttrain.benchmarks.benchmark import UNGRADED, Benchmark, first_by_hash, gold_check, validate
+from posttrain.benchmarks.declaration import Declaration, MirrorFile
+from posttrain.benchmarks.readers import checked_choices, plain
 from posttrain.benchmarks.registry import BY_NAME
 from posttrain.benchmarks.user import is_user_file, user_benchmark
 from posttrain.data.config import DataConfig
 from posttrain.data.load import load
 from posttrain.data.rows import Row, read_rows
 from posttrain.errors import DataError, RecipeError, did_you_mean
-from posttrain.grading import check_gold
 from posttrain.hub import mirror_root
 from posttrain.records import Problem
 
@@ -35,9 +36,13 @@ def get_benchmark(
         return user_benchmark(name, template=template, grading=grading, system=system, shots=shots, limit=limit)
     declared = find(name)
     problems = read_problems(declared)
-    spec = grading or declared.grading
+    fixed = declared.likelihood is not None or declared.grading == UNGRADED
+    spec = declared.grading if fixed else grading or declared.grading
     usable = [p for p in problems if p.id not in declared.known_bad]
-    validate(declared.name, usable, partial(check_gold, spec=spec))
+    validate(declared.name, usable, gold_check(spec))
+    count = declared.shots if shots is None else shots
+    if declared.likelihood is not None:
+        template = None  # its prompt is part of what is measured
     return Benchmark(
         name=declared.name,
         version=declared.version,
@@ -47,9 +52,10 @@ def get_benchmark(
         grading=spec,
         # Another template has its own words for what this one leaves to a system prompt.
         system=declared.system if system is None and template in (None, declared.template) else system,
-        shots=_shots(declared, declared.shots if shots is None else shots),
+        shots=_shots(declared, count),
         known_bad=frozenset(declared.known_bad),
         metrics=declared.metrics,
+        likelihood=replace(declared.likelihood, shots=count) if declared.likelihood else None,
     )
 
 
@@ -69,6 +75,9 @@ def _shots(declared: Declaration, count: int) -> tuple[Problem, ...]:
     """The first `count` examples: the declaration's own, else solved training problems in file order."""
     if count == 0:
         return ()
+    if declared.examples_file is not None:
+        # All of them: each item shows those of its own subject.
+        return tuple(checked_choices(p) for p in plain(_rows(declared, (declared.examples_file,)), declared.name))
     if declared.dataset is None and not declared.examples:
         raise RecipeError(f"benchmark {declared.name!r} has no training problems to show. Set shots: 0.")
     examples = declared.examples or tuple(p for p in _of_dataset(declared, "train") if p.solution)
@@ -84,7 +93,7 @@ def read_problems(declared: Declaration) -> list[Problem]:
     if declared.dataset is not None:
         return _of_dataset(declared, declared.split)
     assert declared.read is not None, declared.name
-    return declared.read(_rows(declared), declared.name)
+    return declared.read(_rows(declared, declared.files), declared.name)
 
 
 def _of_dataset(declared: Declaration, split: str) -> list[Problem]:
@@ -92,8 +101,8 @@ def _of_dataset(declared: Declaration, split: str) -> list[Problem]:
     return [p for p in load(DataConfig(dataset=declared.dataset)).problems if p.split == split]
 
 
-def _rows(declared: Declaration) -> list[Row]:
-    names = " and ".join(file.name for file in declared.files)
+def _rows(declared: Declaration, files: Sequence[MirrorFile]) -> list[Row]:
+    names = " and ".join(file.name for file in files)
     how = f"{declared.obtain}, and put it there." if declared.obtain else f"They are from {declared.origin}."
     root = mirror_root()
     if root is None:
@@ -102,7 +111,7 @@ def _rows(declared: Declaration) -> list[Row]:
             f"folder that holds {names}. {how}"
         )
     rows = []
-    for file in declared.files:
+    for file in files:
         path = root / file.name
         if not path.is_file():
             raise DataError(f"benchmark {declared.name!r} is read from {path}, which does not exist. {how}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -58,6 +59,17 @@ def lettered(problem: Problem) -> Problem:
     return replace(problem, question=f"{ASK_CHOICE.format(letters=letters)}\n\n{problem.question}\n\n{listed}")
 
 
+def scored_choices(rows: Sequence[Row], name: str) -> list[Problem]:
+    """`choices`, with the question as it stands: for scoring by log-likelihood."""
+    return [checked_choices(p) for p in plain(rows, name)]
+
+
+def checked_choices(problem: Problem) -> Problem:
+    """The problem as it is. DataError as `lettered`."""
+    lettered(problem)
+    return problem
+
+
 def redux_correct(row: Row) -> bool:
     """MMLU-Redux found nothing wrong with the question."""
     return row.values.get("error_type") == "ok"
@@ -86,6 +98,30 @@ def mbpp(rows: Sequence[Row], name: str) -> list[Problem]:
     return [
         replace(p, question="\n".join([f"{p.question} {ASK_TESTS}\n", *p.extra.get("test_list", ())])) for p in tasks
     ]
+
+
+def ifeval(rows: Sequence[Row], name: str) -> list[Problem]:
+    """The gold is what the answer must keep to, as JSON: instruction_id_list and kwargs, one set for each."""
+    problems = []
+    for row, problem in zip(rows, plain(rows, name), strict=True):
+        ids, kwargs = row.values.get("instruction_id_list"), row.values.get("kwargs")
+        if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs) or not ids:
+            raise DataError(f"{row.where}: instruction_id_list and kwargs must be lists of one length, at least 1.")
+        gold = json.dumps({"instruction_id_list": ids, "kwargs": kwargs}, ensure_ascii=False)
+        problems.append(replace(problem, answer=gold))
+    return problems
+
+
+def cruxeval(rows: Sequence[Row], name: str) -> list[Problem]:
+    """What does the program return for this input? The gold is the value as Python prints it."""
+    problems = []
+    for row, problem in zip(rows, plain(rows, name), strict=True):
+        given = row.values.get("input")
+        if not isinstance(given, str):
+            raise DataError(f"{row.where}: has no 'input'. Give the rows as CRUXEval publishes them.")
+        asked = f"{problem.question}\n\nWhat does f({given}) return?"
+        problems.append(replace(problem, question=asked))
+    return problems
 
 
 def gpqa(rows: Sequence[Row], name: str) -> list[Problem]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from posttrain.benchmarks.declaration import Declaration
-from posttrain.benchmarks.field import arithmetic, knowledge, mathematics, programs
+from posttrain.benchmarks.field import arithmetic, instructions, knowledge, mathematics, programs
 
-DECLARATIONS: tuple[Declaration, ...] = (*arithmetic.ALL, *mathematics.ALL, *knowledge.ALL, *programs.ALL)
+DECLARATIONS: tuple[Declaration, ...] = (
+    *arithmetic.ALL,
+    *mathematics.ALL,
+    *knowledge.ALL,
+    *programs.ALL,
+    *instructions.ALL,
+)
 
 
 def _by_name() -> dict[str, Declaration]:

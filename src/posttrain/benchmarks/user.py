@@ -9,19 +9,19 @@ sampling: {max_tokens: 16}
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, validate
-from posttrain.benchmarks.readers import lettered
+from posttrain.benchmarks.benchmark import Benchmark, first_by_hash, gold_check, validate
+from posttrain.benchmarks.likelihood import Likelihood
+from posttrain.benchmarks.readers import checked_choices, lettered
 from posttrain.config import Config, load_yaml, parse
 from posttrain.data.columns import Columns, to_problems
 from posttrain.data.rows import read_rows
 from posttrain.engines.base import Sampling
 from posttrain.errors import RecipeError
-from posttrain.grading import check_gold
 from posttrain.prompts import get_template
 from posttrain.records import Problem
 
@@ -51,8 +51,15 @@ class UserBenchmark(Config):
     system: str | None = None
     grading: str | None = None
     """A grading spec; None = the template's. With `choice`, the choices are listed below the question by letter."""
+    likelihood: Literal["letters", "texts"] | None = None
+    """Score the choices by log-likelihood instead of asking for an answer: by their letters below the question, as
+    MMLU does, or by their own texts, as ARC does."""
+    intro: str = ""
+    """With `likelihood`: stands before everything; {subject} is the item's."""
     examples: Path | None = None
     """A file of solved problems that `shots` are taken from, first ones first."""
+    examples_by_subject: bool = False
+    """With `likelihood`: show only examples of the item's own subject."""
     shots: int = Field(0, ge=0)
     sampling: UserSampling = UserSampling()
     metrics: tuple[str, ...] = ("accuracy",)
@@ -91,14 +98,17 @@ def user_benchmark(
     declared = _read(path)
     chosen = template or declared.template
     spec = grading or declared.grading or get_template(chosen).grading
+    if declared.likelihood is not None:
+        chosen, spec = "plain", "choice"
     problems = _problems(path.parent / declared.problems, declared)
     unknown = sorted(set(declared.known_bad) - {p.id for p in problems})
     if unknown:
         raise RecipeError(f"{path}: known_bad names {unknown[0]!r}, which is no problem's id. Correct or remove it.")
     if spec == "choice":
-        problems = [lettered(p) for p in problems]
+        problems = [lettered(p) if declared.likelihood is None else checked_choices(p) for p in problems]
     usable = [p for p in problems if p.id not in declared.known_bad]
-    validate(declared.name, usable, partial(check_gold, spec=spec))
+    validate(declared.name, usable, gold_check(spec))
+    count = declared.shots if shots is None else shots
     return Benchmark(
         name=declared.name,
         version=declared.version,
@@ -107,9 +117,12 @@ def user_benchmark(
         sampling=Sampling(**declared.sampling.model_dump()),
         grading=spec,
         system=declared.system if system is None and template in (None, declared.template) else system,
-        shots=_examples(path, declared, declared.shots if shots is None else shots),
+        shots=_examples(path, declared, count),
         known_bad=frozenset(declared.known_bad),
         metrics=declared.metrics,
+        likelihood=Likelihood(declared.likelihood, declared.intro, count, declared.examples_by_subject)
+        if declared.likelihood
+        else None,
     )
 
 
@@ -128,6 +141,9 @@ def _examples(path: Path, declared: UserBenchmark, count: int) -> tuple[Problem,
         return ()
     if declared.examples is None:
         raise RecipeError(f"{path}: shots is {count}, but there are no examples. Add examples: FILE with solutions.")
+    if declared.likelihood is not None:
+        solved = [checked_choices(p) for p in _problems(path.parent / declared.examples, declared)]
+        return tuple(solved) if declared.examples_by_subject else tuple(solved[:count])
     solved = [p for p in _problems(path.parent / declared.examples, declared) if p.solution]
     if len(solved) < count:
         raise RecipeError(f"{path}: shots is {count}, but only {len(solved)} examples have a solution. Add more.")

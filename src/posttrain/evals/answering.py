@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from posttrain.benchmarks.benchmark import UNGRADED
 from posttrain.engines.base import Engine, Prompt, Sampling
 from posttrain.errors import DataError
 from posttrain.grading import grade
@@ -118,6 +119,8 @@ def _for_regrading(problem: Problem) -> dict[str, Any]:
 
 
 def graded(sample: Sample, problem: Problem, spec: str) -> Sample:
-    """The Sample with the grader's verdict."""
+    """The Sample with the grader's verdict; without one where the grading is `none`."""
+    if spec == UNGRADED:
+        return sample
     verdict = grade(problem, sample.response, spec, truncated=sample.truncated)
     return dataclasses.replace(sample, verdict=verdict)

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from posttrain.config import Config
+from posttrain.evals.external.config import SuiteConfig
 
 
 class EvalConfig(Config):
@@ -28,6 +29,13 @@ class EvalConfig(Config):
     """Solved problems shown before each question, from the benchmark's own training problems."""
     grading: str | None = None
     """Grader spec."""
+
+    suites: tuple[SuiteConfig, ...] = ()
+    """Tasks of lm-eval and lighteval, which run in an environment of their own (make suites):
+    [{suite: lm_eval, tasks: [arc_challenge], shots: 25, limit: 200, server: null, args: {}}]."""
+    checkpoints: Literal["all", "last"] | tuple[int, ...] = "last"
+    """For models that are folders of training stages: all that they kept on the way and the last, the last alone, or
+    those of these steps."""
 
     n: int | None = Field(None, ge=1)
     """Samples of each problem."""
@@ -52,9 +60,12 @@ class EvalConfig(Config):
         from posttrain.benchmarks import is_user_file, user_files
 
         own = [name for name in self.benchmarks if is_user_file(name)]
-        return super().files() | {
-            f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()
-        }
+        theirs = {f"suites.{i}.{key}": p for i, suite in enumerate(self.suites) for key, p in suite.files().items()}
+        return (
+            super().files()
+            | theirs
+            | {f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()}
+        )
 
     @model_validator(mode="after")
     def _greedy_is_one_answer(self) -> EvalConfig:

@@ -18,8 +18,10 @@ def forecast(config: EvalConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     """Every model answers every problem: prompts computed once, answers sampled token by token."""
     shapes = [shape for model in inputs["models"] if (shape := shape_behind(model)) is not None]
     asked = _asked(config, inputs.get("problems"))
-    if asked is None or len(shapes) < len(inputs["models"]):
+    if asked is None or len(shapes) < len(inputs["models"]) or config.suites or config.checkpoints == "all":
         return {"dollars": 0.0, "makes": {}}
+    if not isinstance(config.checkpoints, str):
+        shapes = shapes * len(config.checkpoints)
     samples = sum(n for n, _, _ in asked)
     tokens = sum(n * length for n, _, length in asked)
     longest = max(question + length for _, question, length in asked)

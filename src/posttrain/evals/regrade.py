@@ -7,6 +7,7 @@ from typing import Any
 
 from posttrain.config import Config
 from posttrain.evals.answering import graded
+from posttrain.evals.external.environment import PROGRAMS
 from posttrain.evals.forecast import SAMPLE_SECONDS
 from posttrain.evals.metrics import measure
 from posttrain.evals.store import read_answers
@@ -31,7 +32,10 @@ def regrade(config: RegradeConfig, of: Scores, work: Workspace) -> Scores:
     for answers in read_answers([of]):
         settings = dict(answers.entry["settings"])
         settings["grading"] = config.grading or settings["grading"]
-        samples = [graded(s, problem_of(s), settings["grading"]) for s in answers.samples]
+        if settings["grading"] in PROGRAMS:
+            samples = list(answers.samples)  # another suite's verdicts stand until one of our gradings is named
+        else:
+            samples = [graded(s, problem_of(s), settings["grading"]) for s in answers.samples]
         folder = answers.entry["folder"]
         (work.dir / folder).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(of.path / folder / "samples.parquet", work.dir / folder / "samples.parquet")
@@ -41,6 +45,8 @@ def regrade(config: RegradeConfig, of: Scores, work: Workspace) -> Scores:
         entries.append(
             {**answers.entry, **measure(samples), "settings": settings, "fingerprint": fingerprint(settings)}
         )
+    for entry in of.read().get("ungraded", ()):
+        shutil.copytree(of.path / entry["folder"], work.dir / entry["folder"], dirs_exist_ok=True)
     write_json(work.dir / "scores.json", {**of.read(), "entries": entries})
     work.summarise(**{f"{e['model']} on {e['benchmark']}": round(e["accuracy"], 4) for e in entries})
     return Scores(work.dir)

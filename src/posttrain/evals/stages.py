@@ -6,28 +6,26 @@ Imports no torch: engines are opened inside the function.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
 from posttrain.engines.base import Sampling
 from posttrain.errors import RecipeError
-from posttrain.evals.answering import answers
 from posttrain.evals.comparison import MAX_UNDECIDED
 from posttrain.evals.config import EvalConfig
+from posttrain.evals.external import run_suites
 from posttrain.evals.forecast import forecast
-from posttrain.evals.journal import Journal
-from posttrain.evals.metrics import measure
-from posttrain.prompts import get_template
+from posttrain.evals.likelihood import CHOICE, NORMALISED_CHOICE
+from posttrain.evals.metrics import lengths, measure, share
+from posttrain.evals.model_run import ModelRun
+from posttrain.evals.sweep import step_of, with_checkpoints
+from posttrain.evals.table import percent
 from posttrain.records import Sample, samples_to_tables
 from posttrain.stage import Workspace
+from posttrain.stats import estimate_accuracy
 from posttrain.store import Checkpoint, Problems, Scores, digest_files, fingerprint, sha256_file
 from posttrain.store.manifest import data_files
-
-if TYPE_CHECKING:
-    from posttrain.engines.base import Engine
 
 SCORES_VERSION = 1
 
@@ -36,29 +34,53 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
     """Answers and scores of every model on every benchmark.
 
     Writes scores.json, <model>/<benchmark>/samples.parquet and verdicts.parquet, and timing.json (which no digest
-    covers). An interrupted evaluation keeps each finished sample and ends with the same bytes as an uninterrupted one.
+    covers). An interrupted evaluation keeps each finished sample and ends with the same bytes as an uninterrupted one;
+    of other suites it keeps each finished task.
     """
     benchmarks = chosen_benchmarks(config, problems)
+    models = with_checkpoints(models, config.checkpoints)
     _check_names([m.label for m in models], "models")
     _check_names([b.name for b in benchmarks], "benchmarks")
-    entries: list[dict[str, Any]] = []
+    found: dict[str, list[dict[str, Any]]] = {"entries": [], "ungraded": []}
     timing: list[dict[str, Any]] = []
-    for model in models:
-        run = _ModelRun(config, model, work, weights_digest(model))
+    digests = [weights_digest(model) for model in models]
+    for model, digest in zip(models, digests, strict=True):
+        run = ModelRun(config, model, work, digest)
         for benchmark in benchmarks:
             samples = run.answer(benchmark)
-            entry = _entry(config, model, benchmark, samples, run.digest)
-            entries.append(entry)
+            entry = _entry(config, model, benchmark, samples, digest)
+            found["entries" if benchmark.graded else "ungraded"].append(entry)
             _write_samples(work, entry["folder"], samples)
             work.note(_line(entry))
         timing.extend(run.timing)
         run.close()
-    undecided = max(e["undecided_rate"] for e in entries)
+    measures = _add_suites(config, models, digests, work, found["entries"])
+    entries = found["entries"]
+    undecided = max((e["undecided_rate"] for e in entries), default=0.0)
     work.certify("the grader decides", undecided <= MAX_UNDECIDED, undecided=undecided, tolerance=MAX_UNDECIDED)
     work.write_json("timing.json", timing)
-    work.write_json("scores.json", {"version": SCORES_VERSION, "entries": entries})
+    rest = {key: rows for key, rows in (("ungraded", found["ungraded"]), ("measures", measures)) if rows}
+    work.write_json("scores.json", {"version": SCORES_VERSION, "entries": entries, **rest})
     work.summarise(**{f"{e['model']} on {e['benchmark']}": round(e["accuracy"], 4) for e in entries})
     return Scores(work.dir)
+
+
+def _add_suites(
+    config: EvalConfig,
+    models: Sequence[Checkpoint],
+    digests: Sequence[str],
+    work: Workspace,
+    entries: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Runs the other suites; their entries join ours, and their measures are returned."""
+    if not config.suites:
+        return []
+    theirs, answers, measures = run_suites(config.suites, models, digests, config.dtype, work)
+    for entry, (folder, samples) in zip(theirs, answers, strict=True):
+        _write_samples(work, folder, samples)
+        work.note(_line(entry))
+    entries += theirs
+    return measures
 
 
 evaluate.forecast = forecast  # type: ignore[attr-defined]
@@ -90,9 +112,9 @@ def chosen_benchmarks(config: EvalConfig, problems: Problems | None) -> list[Ben
         )
         for name in config.benchmarks
     ]
-    if not chosen:
+    if not chosen and not config.suites:
         raise RecipeError("eval has nothing to evaluate on. Add problems: …, or benchmarks: [gsm8k].")
-    return [dataclasses.replace(b, sampling=_sampling(config, b.sampling)) for b in chosen]
+    return [b if b.likelihood else dataclasses.replace(b, sampling=_sampling(config, b.sampling)) for b in chosen]
 
 
 def _sampling(config: EvalConfig, default: Sampling) -> Sampling:
@@ -116,108 +138,47 @@ def weights_digest(checkpoint: Checkpoint) -> str:
     return digest_files({name: sha256_file(folder / name) for name in data_files(folder)})
 
 
-@dataclass
-class _ModelRun:
-    """One model on its benchmarks: the engine is opened for the first sample that is missing, not before."""
-
-    config: EvalConfig
-    model: Checkpoint
-    work: Workspace
-    digest: str
-    engine: Engine | None = None
-    tokenizer: Any = None
-
-    def __post_init__(self) -> None:
-        self.timing: list[dict[str, Any]] = []
-
-    def answer(self, benchmark: Benchmark) -> list[Sample]:
-        """All samples of the benchmark in the order of its problems, then index."""
-        seed = self.config.seed if self.config.seed is not None else self.work.derive("eval", benchmark.name)
-        facts = {"weights": self.digest, "benchmark": benchmark.fingerprint, "seed": seed}
-        key = fingerprint({**facts, "engine": self.config.engine, "dtype": self.config.dtype})
-        path = self.work.state / slug(self.model.label) / f"{benchmark.slug}.jsonl"
-        n, total = benchmark.sampling.n, len(benchmark.problems) * benchmark.sampling.n
-        began, tokens = time.monotonic(), 0
-        with (
-            Journal(path, key) as journal,
-            self.work.progress(total, f"{self.model.label} on {benchmark.name}", "samples") as bar,
-        ):
-            before = len(journal.samples)
-            correct = sum(_is_correct(s) for s in journal.samples.values())
-            bar.update(before)
-            for start in range(0, len(benchmark.problems), self.config.block):
-                block = benchmark.problems[start : start + self.config.block]
-                if all((p.id, i) in journal.samples for p in block for i in range(n)):
-                    continue
-                for sample in self._generate(dataclasses.replace(benchmark, problems=block), seed):
-                    if sample.key in journal.samples:
-                        continue
-                    journal.add(sample)
-                    tokens += len(sample.token_ids or ())
-                    correct += _is_correct(sample)
-                    bar.update(1, accuracy=correct / len(journal.samples))
-            samples = [journal.samples[p.id, i] for p in benchmark.problems for i in range(n)]
-        seconds = time.monotonic() - began
-        self.timing.append(
-            {
-                "model": self.model.label,
-                "benchmark": benchmark.name,
-                "seconds": round(seconds, 3),
-                "tokens": tokens,
-                "tokens_per_second": round(tokens / seconds, 1) if tokens else None,
-                "samples_from_an_earlier_attempt": before,
-            }
-        )
-        return samples
-
-    def _generate(self, benchmark: Benchmark, seed: int) -> Any:
-        if self.engine is None:
-            from posttrain.evals.engines import open_engine
-
-            self.engine, self.tokenizer = open_engine(
-                self.model,
-                self.config.engine,
-                dtype=self.config.dtype,
-                device=self.work.device,
-                batch=self.config.batch,
-            )
-        template = get_template(benchmark.template, shots=benchmark.shots, system=benchmark.system)
-        for sample in answers(
-            self.engine,
-            self.tokenizer,
-            benchmark.problems,
-            template,
-            benchmark.sampling,
-            benchmark.grading,
-            seed=seed,
-            source=self.model.label,
-        ):
-            # Log-probabilities differ in their last bits with the batch they were computed in; ids don't.
-            yield dataclasses.replace(sample, logprobs=None)
-
-    def close(self) -> None:
-        if self.engine is not None:
-            self.engine.close()
-
-
-def _is_correct(sample: Sample) -> bool:
-    return sample.verdict is not None and sample.verdict.correct is True
-
-
 def _entry(
     config: EvalConfig, model: Checkpoint, benchmark: Benchmark, samples: Sequence[Sample], digest: str
 ) -> dict[str, Any]:
-    """One entry of scores.json."""
-    return {
+    """One entry of scores.json. Answers without verdicts have their number, lengths and truncation."""
+    step = step_of(model)
+    entry = {
         "model": model.label,
         "benchmark": benchmark.name,
         "fingerprint": benchmark.fingerprint,
-        **measure(samples),
+        **(measure(samples) if benchmark.graded else _ungraded(samples)),
+        **({"step": step} if step is not None else {}),
         "weights": digest,
         "folder": f"{slug(model.label)}/{benchmark.slug}",
         "engine": {"name": config.engine, "dtype": config.dtype},
         "settings": benchmark.settings(),
     }
+    if benchmark.likelihood is not None:
+        entry |= _choices(samples)
+    if entry["mean_logprob"] is not None and benchmark.sampling.temperature > 0:
+        # The mean of −log q over draws from q: an unbiased estimate of the entropy of the next token, in nats.
+        entry["entropy"] = -entry["mean_logprob"]
+    return entry
+
+
+def _ungraded(samples: Sequence[Sample]) -> dict[str, Any]:
+    problems = len({s.problem_id for s in samples})
+    return {
+        "n": problems,
+        "samples_per_item": len(samples) // problems,
+        "truncation_rate": share(s.truncated for s in samples),
+        **lengths(samples),
+    }
+
+
+def _choices(samples: Sequence[Sample]) -> dict[str, Any]:
+    """acc and acc_norm as lm-eval defines them, with intervals; and how many prompts lost their beginning."""
+    found: dict[str, Any] = {}
+    for name, key in (("acc", CHOICE), ("acc_norm", NORMALISED_CHOICE)):
+        estimate = estimate_accuracy([float(s.extra[key] == s.gold) for s in samples])
+        found |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+    return found | {"prompts_cut": sum("prompt_tokens_cut" in s.extra for s in samples)}
 
 
 def _write_samples(work: Workspace, folder: str, samples: Sequence[Sample]) -> None:
@@ -227,9 +188,11 @@ def _write_samples(work: Workspace, folder: str, samples: Sequence[Sample]) -> N
 
 
 def _line(entry: dict[str, Any]) -> str:
+    whose = f"{entry['model']} on {entry['benchmark']}"
+    if "accuracy" not in entry:
+        return f"{whose}: {entry['n']:,} answers kept for a judge, truncated {percent(entry['truncation_rate'])}"
     low, high = entry["interval"]
     return (
-        f"{entry['model']} on {entry['benchmark']}: {100 * entry['accuracy']:.1f} % "
-        f"[{100 * low:.1f}, {100 * high:.1f}], n = {entry['n']:,}, truncated {100 * entry['truncation_rate']:.1f} %, "
-        f"unparsed {100 * entry['unparsed_rate']:.1f} %"
+        f"{whose}: {100 * entry['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {entry['n']:,}, "
+        f"truncated {percent(entry['truncation_rate'])}, unparsed {percent(entry['unparsed_rate'])}"
     )

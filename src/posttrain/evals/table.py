@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """0.4125 → "41.2 %"; a share that rounds to 0 or 100 and isn't gets "<" or ">"."""
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.4125 → "41.2 %"; a share that rounds to 0 or 100 and isn't gets "<" or ">"; "n/a" where none is known."""
+    if value is None:
+        return "n/a"
     shown = f"{100 * value:.{digits}f}"
     if float(shown) == 0 and value > 0:
         return f"< {10**-digits:g} %"
@@ -54,6 +56,33 @@ def scores_table(models: Sequence[Mapping[str, Any]]) -> str:
         for m in models
     ]
     return markdown(header, rows)
+
+
+def samples_table(models: Sequence[Mapping[str, Any]]) -> str:
+    """What is known of the answers beside their accuracy: length, entropy, acc_norm, pass@k and maj@k, each mean over
+    problems with its interval. Empty where nothing is known."""
+    rows = []
+    for m in models:
+        cells = [
+            f"{m['mean_tokens']:.0f} ({m['tokens_interval'][0]:.0f} to {m['tokens_interval'][1]:.0f}) tokens"
+            if m.get("mean_tokens") is not None and m.get("tokens_interval")
+            else None,
+            f"entropy {m['entropy']:.3f}" if m.get("entropy") is not None else None,
+            _measured("acc_norm", m["acc_norm"], m["acc_norm_interval"]) if "acc_norm" in m else None,
+            *(_measured(f"pass@{k}", v, m["pass_at_interval"][k]) for k, v in m.get("pass_at", {}).items() if k != "1"),
+            *(
+                _measured(f"maj@{k}", v, m["maj_at_interval"][k])
+                for k, v in m.get("maj_at", {}).items()
+                if v is not None
+            ),
+        ]
+        if any(cells):
+            rows.append([m["name"], m["benchmark"], "; ".join(c for c in cells if c)])
+    return markdown(["model", "benchmark", "95 % intervals in brackets"], rows) if rows else ""
+
+
+def _measured(name: str, value: float, interval: Sequence[float]) -> str:
+    return f"{name} {percent(value)} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from posttrain.errors import RecipeError
+from posttrain.store.environment import visible_gpus
 
 _NAME = re.compile(r"^(?P<kind>cpu|cuda)(:(?P<index>\d+))?$")
 
@@ -31,14 +30,6 @@ def devices_for(names: list[str] | None) -> list[Device]:
     if len(listed) > 1:
         return [Device(f"cuda:{entry}", "cuda", entry) for entry in listed]
     return [Device("auto", "auto", None)]
-
-
-def visible_gpus() -> list[str]:
-    """Entries of CUDA_VISIBLE_DEVICES, or the indexes of all GPUs where it is not set."""
-    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if setting is not None:
-        return [entry.strip() for entry in setting.split(",") if entry.strip() not in ("", "-1")]
-    return sorted((p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*")), key=int)
 
 
 def _parse(name: str) -> Device:

@@ -3,7 +3,7 @@
 from posttrain.prompts.chat import chat_ids
 from posttrain.prompts.registry import TEMPLATES, get_template
 from posttrain.prompts.shots import GSM8K_SHOTS
-from posttrain.prompts.template import Example, Template, document_ids
+from posttrain.prompts.template import Example, Template, continuation_ids, document_ids
 from posttrain.prompts.text import tagged, worked
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Example",
     "Template",
     "chat_ids",
+    "continuation_ids",
     "document_ids",
     "get_template",
     "tagged",

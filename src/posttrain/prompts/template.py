@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from posttrain.errors import ModelError
+from posttrain.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,3 +100,16 @@ def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
     closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
     return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
+
+
+def continuation_ids(context: str, continuation: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """(ids of a context, ids of what may follow it), for scoring the second.
+
+    As in lm-eval (api/model.py, _encode_pair): spaces at the end of the context go to the continuation, and the ids of
+    both together are cut where those of the context alone end. DataError where that leaves nothing on either side.
+    """
+    before = _encode(tokenizer, context.rstrip(), add_special_tokens=True, split_special_tokens=True)
+    whole = _encode(tokenizer, context + continuation, add_special_tokens=True, split_special_tokens=True)
+    if not before or len(whole) <= len(before):
+        raise DataError(f"{continuation[:40]!r} after {context[-40:]!r} leaves no token to score. Correct the choices.")
+    return before, whole[len(before) :]

@@ -77,3 +77,11 @@ def gpu_names() -> list[str]:
             if line.startswith("Model:"):
                 names.append(line.partition(":")[2].strip())
     return names
+
+
+def visible_gpus() -> list[str]:
+    """Entries of CUDA_VISIBLE_DEVICES, or the indexes of all GPUs where it is not set."""
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is not None:
+        return [entry.strip() for entry in setting.split(",") if entry.strip() not in ("", "-1")]
+    return sorted((p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*")), key=int)

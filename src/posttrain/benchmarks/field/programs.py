@@ -57,4 +57,17 @@ LIVECODEBENCH = Declaration(
     note="How many items it has, the release and window decide. Problems on standard input only.",
 )
 
-ALL = (HUMANEVAL, MBPP, LIVECODEBENCH)
+CRUXEVAL = Declaration(
+    name="cruxeval",
+    files=(MirrorFile("cruxeval.jsonl", "a9349e5c60ed9ce50b29840c059cd7d82b04a8e48e29e9ba56491ecadc520894"),),
+    read=readers.cruxeval,
+    items=800,
+    licence="MIT",
+    origin="facebookresearch/cruxeval, as in mlfoundations/evalchemy: eval/chat_benchmarks/CruxEval/data",
+    grading="exact",
+    system="Answer with the value alone, as Python prints it. Write nothing else.",
+    sampling=Sampling(temperature=0.0, max_tokens=256),
+    note="CRUXEval-O. The value must be written as Python prints it: another spelling of the same value is wrong.",
+)
+
+ALL = (CRUXEVAL, HUMANEVAL, MBPP, LIVECODEBENCH)

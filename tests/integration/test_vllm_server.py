@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -233,3 +234,37 @@ def test_a_killed_server_is_an_error_where_that_is_asked_for_and_leaves_nothing(
     engine.close()
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not root.exists()
+
+
+def shaken(module: torch.nn.Module, seed: int) -> None:
+    """Another adapter: both of its matrices random, so that it does something."""
+    draw = torch.Generator().manual_seed(seed)
+    for name, value in module.named_parameters():
+        if "lora_" in name:
+            value.data = 0.1 * torch.randn(value.shape, generator=draw)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")
+def test_a_lora_adapter_is_served_beside_its_base_and_brought_up_to_date(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
+    needs_vllm()
+    adapted = peft.get_peft_model(
+        served(tokenizer, 0), peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear")
+    ).eval()
+    shaken(adapted, 0)
+    sampling = Sampling(n=2, max_tokens=16)
+    with closing(VLLMEngine(adapted, folder=tmp_path, config=VLLMConfig(extra_args=EAGER))) as engine:
+        for version in (1, 2):
+            shaken(adapted, version)
+            engine.load_weights(adapted, version)
+            assert sampled_parity(engine, adapted, some_prompts(4, engine.vocab), sampling).holds(1e-4)
+        assert [(p.how, p.version, p.ok) for p in engine.proofs] == [("adapter", v, True) for v in (0, 1, 2)]
+        assert engine.proofs[-1].moved > 0.01
+        server = engine.replicas[0].server
+        assert server is not None
+        os.kill(server.process.pid, signal.SIGTERM)  # the watchdog: the server ends with it
+        again = list(engine.generate(some_prompts(4, engine.vocab), sampling))
+        assert (len(again), engine.restarts, engine.proofs[-1].ok) == (8, 1, True)
+        assert parity(engine, adapted, [c.prompt_ids + c.token_ids for c in again]).holds(1e-4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,14 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
     timing: list[dict[str, Any]] = []
     for model in models:
         run = _ModelRun(config, model, work, weights_digest(model))
-        for benchmark in benchmarks:
-            samples = run.answer(benchmark)
-            entry = _entry(config, model, benchmark, samples, run.digest)
-            entries.append(entry)
-            _write_samples(work, entry["folder"], samples)
-            work.note(_line(entry))
+        with closing(run):
+            for benchmark in benchmarks:
+                samples = run.answer(benchmark)
+                entry = _entry(config, model, benchmark, samples, run.digest)
+                entries.append(entry)
+                _write_samples(work, entry["folder"], samples)
+                work.note(_line(entry))
         timing.extend(run.timing)
-        run.close()
     undecided = max(e["undecided_rate"] for e in entries)
     work.certify("the grader decides", undecided <= MAX_UNDECIDED, undecided=undecided, tolerance=MAX_UNDECIDED)
     work.write_json("timing.json", timing)
@@ -180,6 +181,8 @@ class _ModelRun:
                 dtype=self.config.dtype,
                 device=self.work.device,
                 batch=self.config.batch,
+                vllm=self.config.vllm,
+                logs=self.work.state / "vllm" / slug(self.model.label),
             )
         template = get_template(benchmark.template, shots=benchmark.shots, system=benchmark.system)
         for sample in answers(

@@ -31,7 +31,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) ## tests against real outside components (browser, vLLM server …), one retry
+test-real: .venv/$(STAMP) .venv-vllm/$(STAMP) ## tests against real outside components (browser, vLLM server …), one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \

@@ -115,7 +115,7 @@ def against_vllm(results: Results, repeats: int) -> None:
     from perf.vllm_peer import python_of_vllm, serving
 
     if python_of_vllm() is None:
-        results.skipped["fixed_vs_vllm"] = "no .venv-vllm: `make perf-env` builds it"
+        results.skipped["fixed_vs_vllm"] = "no .venv-vllm: `make vllm` builds it"
         return
     model = build(SMALL, torch.float32)
     prompts = make_prompts(64, 48, SMALL["vocab_size"])

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from posttrain.config import Config
+from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.evals.external.config import SuiteConfig
 
 
@@ -47,7 +48,9 @@ class EvalConfig(Config):
     seed: int | None = None
     """Seed of the sampling noise; None = derived from the run's. Two evaluations with one seed share their noise."""
 
-    engine: Literal["native", "hf"] = "native"
+    engine: Literal["native", "hf", "vllm"] = "native"
+    vllm: VLLMConfig = VLLMConfig()
+    """Settings of the vLLM server, where that is the engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch: int = Field(128, ge=1, json_schema_extra={"fingerprint": False})
     """Sequences decoded at once."""

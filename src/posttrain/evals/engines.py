@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.errors import ModelError
 
 if TYPE_CHECKING:
     from posttrain.engines.base import Engine
+    from posttrain.engines.vllm.config import VLLMConfig
     from posttrain.store import Checkpoint
 
 
 def open_engine(
-    checkpoint: Checkpoint, name: str = "native", *, dtype: str = "float32", device: str = "auto", batch: int = 128
+    checkpoint: Checkpoint,
+    name: str = "native",
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    batch: int = 128,
+    vllm: VLLMConfig | None = None,
+    logs: Path = Path(),
 ) -> tuple[Engine, Any]:
     """(engine, tokenizer) of a checkpoint. The caller closes the engine.
 
-    name: native, or hf (transformers' generate, the slow reference). batch: sequences decoded at once.
-    ModelError for a checkpoint that can't be loaded or has no padding token.
+    name: native, hf (transformers' generate, the slow reference), or vllm (a server of its own, with its settings and
+    a folder for its logs). batch: sequences decoded at once.
+    ModelError for a checkpoint that can't be loaded or has no padding token, EngineError for a server that can't start.
     """
     from posttrain import engines
     from posttrain.models import load_model, load_tokenizer, pick_device
 
     tokenizer = load_tokenizer(checkpoint.model_dir, revision=checkpoint.revision)
+    if name == "vllm":
+        from posttrain.engines.vllm import VLLMEngine
+
+        engine = VLLMEngine(checkpoint, folder=logs, config=vllm, max_batch=batch, tokenizer=tokenizer, dtype=dtype)
+        return engine, tokenizer
     model = load_model(checkpoint.model_dir, revision=checkpoint.revision, dtype=dtype, device=pick_device(device))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if not isinstance(pad, int):

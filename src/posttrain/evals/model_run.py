@@ -88,6 +88,8 @@ class ModelRun:
                 dtype=self.config.dtype,
                 device=self.work.device,
                 batch=self.config.batch,
+                vllm=self.config.vllm,
+                logs=self.work.state / "vllm" / slug(self.model.label),
             )
         if benchmark.likelihood is not None:
             yield from likelihood_answers(

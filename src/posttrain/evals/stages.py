@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
@@ -46,14 +47,14 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
     digests = [weights_digest(model) for model in models]
     for model, digest in zip(models, digests, strict=True):
         run = ModelRun(config, model, work, digest)
-        for benchmark in benchmarks:
-            samples = run.answer(benchmark)
-            entry = _entry(config, model, benchmark, samples, digest)
-            found["entries" if benchmark.graded else "ungraded"].append(entry)
-            _write_samples(work, entry["folder"], samples)
-            work.note(_line(entry))
+        with closing(run):
+            for benchmark in benchmarks:
+                samples = run.answer(benchmark)
+                entry = _entry(config, model, benchmark, samples, digest)
+                found["entries" if benchmark.graded else "ungraded"].append(entry)
+                _write_samples(work, entry["folder"], samples)
+                work.note(_line(entry))
         timing.extend(run.timing)
-        run.close()
     measures = _add_suites(config, models, digests, work, found["entries"])
     entries = found["entries"]
     undecided = max((e["undecided_rate"] for e in entries), default=0.0)

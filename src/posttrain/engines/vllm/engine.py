@@ -1,0 +1,400 @@
+"""VLLMEngine: the Engine protocol over managed vLLM servers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from torch import nn
+
+from posttrain.engines.base import Prompt, Sampling
+from posttrain.engines.stops import StopStrings
+from posttrain.engines.vllm.client import Client, Job, Loop, request_body
+from posttrain.engines.vllm.config import VLLMConfig
+from posttrain.engines.vllm.dispatch import Dispatch, Replica, Work
+from posttrain.engines.vllm.server import NAME, Launch, find_environment, gpus_of_replicas, visible_gpus
+from posttrain.engines.vllm.weights import (
+    Canary,
+    How,
+    Proof,
+    Tolerance,
+    WeightFolders,
+    is_adapted,
+    save_adapter,
+    wrong_weights,
+)
+from posttrain.errors import EngineError
+from posttrain.hub import resolve_model
+from posttrain.models import load_model
+from posttrain.records import Completion
+from posttrain.store import Checkpoint
+
+T = TypeVar("T")
+
+
+class VLLMEngine:
+    """Samples from and scores with managed vLLM servers.
+
+    source: a checkpoint, served from its own files, or a module (a transformers model, or one with a LoRA adapter by
+    peft), whose weights are handed over in RAM and proven by the canary before this returns.
+    folder: where the servers' logs go. max_batch: samples that run at once on one replica.
+    tokenizer: needed only for stop strings. dtype: of the server, where the config names none.
+    Raises EngineError where the environment is missing, a port is taken, a server does not start or serves other
+    weights than the module's.
+    """
+
+    def __init__(
+        self,
+        source: Checkpoint | nn.Module,
+        *,
+        folder: Path,
+        config: VLLMConfig | None = None,
+        max_batch: int = 256,
+        tokenizer: Any = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.config = config = config or VLLMConfig()
+        self.max_batch, self.tokenizer = max_batch, tokenizer
+        self.dtype = config.dtype or dtype
+        if max_batch < 1:
+            raise EngineError(f"max_batch is {max_batch}; it must be at least 1, and 64 to 256 is usual.")
+        environment = find_environment(config)
+        gpus = None if environment.cpu else gpus_of_replicas(config, visible_gpus())
+        shape = _shape(source)
+        self.vocab = int(shape["vocab_size"])
+        self.context = _context(config, int(shape["max_position_embeddings"]))
+        self.tolerance = Tolerance.of(self.dtype, config.tolerance)
+        self.canary = Canary(self.vocab, self.context, self.tolerance)
+        self.proofs: list[Proof] = []  # of every weight update, the failed ones too
+        self.restarts = 0  # of servers that were lost
+        self.version = 0
+        self._failed: EngineError | None = None
+        self._endpoint_trusted = config.reload != "restart"
+        self._adapter: tuple[str, Path] | None = None
+        self._model_name = NAME
+        self._stops: tuple[tuple[tuple[str, ...], bool], StopStrings] | None = None
+        self._skipped: set[str] = set()
+        self._asleep = self._closed = False
+        self._dispatches: list[Dispatch[Any]] = []
+        self.replicas: list[Replica] = []
+        self.folders = WeightFolders(folder, untie=environment.cpu)
+        self.loop = Loop()
+        launch = Launch(
+            config=config,
+            environment=environment,
+            dtype=self.dtype,
+            max_batch=max_batch,
+            log=folder / "server.log",
+            scratch=self.folders.root,
+            lora_rank=_rank(source),
+        )
+        self.replicas = [
+            Replica(
+                i,
+                dataclasses.replace(
+                    launch,
+                    log=folder / f"server-{i}.log",
+                    port=None if config.port is None else config.port + i,
+                    gpus=gpus[i] if gpus else None,
+                ),
+                self.loop,
+            )
+            for i in range(config.replicas)
+        ]
+        try:
+            self._serve_first(source)
+        except BaseException:
+            self.close()
+            raise
+
+    def _serve_first(self, source: Checkpoint | nn.Module) -> None:
+        if isinstance(source, Checkpoint):
+            self.folders.keep(resolve_model(source.ref, source.revision))
+            self._start_all()
+            return
+        self.folders.keep(self.folders.write(source, 0))
+        self.canary.expect(source)
+        self._start_all()
+        if is_adapted(source):
+            self._load_adapter(source, 0)
+            return
+        proof = self._prove(0, "start")
+        if not proof.ok:
+            raise wrong_weights(proof, self.tolerance, "vLLM may not support this model as transformers does.")
+
+    def _start_all(self) -> None:
+        assert self.folders.current is not None
+        start = functools.partial(Replica.start, model=self.folders.current)
+        with ThreadPoolExecutor(len(self.replicas)) as pool:
+            list(pool.map(start, self.replicas))
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
+        """Completions as they finish; prompts are pulled as places free.
+
+        Raises EngineError for a prompt that can't be run, for logits that are not finite, and for a lost server where
+        `on_loss` is "error".
+        """
+        self._check_ready()
+        outside = [i for i in sampling.stop_token_ids if not 0 <= i < self.vocab]
+        if outside:
+            raise EngineError(
+                f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.vocab}. "
+                "Take the ids from the tokenizer that belongs to this model."
+            )
+        stops = self._stop_strings(sampling)
+        self._wake()
+        self._skipped.clear()
+        version = self.version
+        for work in self._dispatch(self._jobs(prompts, sampling, stops)):
+            job = work.item
+            logprobs = tuple(job.logprobs)  # first: a cancelled job's stream may still be ending in its thread
+            yield Completion(
+                key=job.prompt.key,
+                index=job.index,
+                token_ids=tuple(job.ids[: len(logprobs)]),
+                logprobs=logprobs,
+                finish_reason=job.finish if job.finish and not work.cancelled else "cancelled",
+                weights_version=version,
+                prompt_ids=job.prompt.token_ids,
+                seconds=time.perf_counter() - job.began if job.began else 0.0,
+            )
+        self._rest()
+
+    def _jobs(self, prompts: Iterable[Prompt], sampling: Sampling, stops: StopStrings | None) -> Iterator[Work[Job]]:
+        for prompt in prompts:
+            prompt.check(self.vocab, self.context)
+            self._skipped.discard(prompt.key)
+            for index in range(sampling.n):
+                if prompt.key in self._skipped:
+                    break
+                job = Job(prompt, index)
+                body = request_body(job, sampling, self._model_name, self.context)
+                yield Work(prompt.key, job, functools.partial(Client.sample, job=job, body=body, stops=stops))
+
+    def cancel(self, key: str) -> None:
+        """End the samples of the prompt `key`: running ones come back as `cancelled` with what has arrived of them,
+        those that had not begun do not come. A key that is not at work is forgotten."""
+        for dispatch in self._dispatches:
+            if dispatch.cancel(key):
+                self._skipped.add(key)
+
+    def score(self, sequences: Iterable[Sequence[int]]) -> Iterator[list[float]]:
+        """For each sequence of T ids: log p(id_t | id_<t) for t = 1..T-1 at temperature 1, in the given order."""
+        self._check_ready()
+        self._wake()
+        waiting: dict[int, list[float]] = {}
+        wanted = 0
+        for work in self._dispatch(self._scorings(sequences)):
+            waiting[work.item] = work.result
+            while wanted in waiting:
+                yield waiting.pop(wanted)
+                wanted += 1
+        self._rest()
+
+    def _scorings(self, sequences: Iterable[Sequence[int]]) -> Iterator[Work[int]]:
+        for number, sequence in enumerate(sequences):
+            ids = tuple(sequence)
+            Prompt(f"sequence {number}", ids).check(self.vocab, self.context + 1)
+            yield Work(f"sequence {number}", number, self._scoring(ids))
+
+    def _scoring(self, ids: tuple[int, ...]) -> Callable[[Client], Any]:
+        return functools.partial(Client.score, sequence=ids, model=self._model_name, context=self.context)
+
+    def load_weights(self, source: Checkpoint | nn.Module, version: int) -> None:
+        """Serve `source` from now on. Returns only when the canary has seen its log-probabilities served.
+
+        One operation per server: pause, load, forget the cache, resume. Beyond tolerance the server is started again on
+        the new weights and proven again; if that fails as well, EngineError with the numbers, and this engine samples
+        no more.
+        """
+        self._check_ready()
+        self._wake()
+        try:
+            if isinstance(source, nn.Module) and is_adapted(source):
+                self.canary.expect(source)
+                self._load_adapter(source, version)
+            else:
+                self._load_plain(source, version)
+        except EngineError as error:
+            self._failed = error
+            raise
+
+    def _load_plain(self, source: Checkpoint | nn.Module, version: int) -> None:
+        if isinstance(source, Checkpoint):
+            module: nn.Module = load_model(source.ref, revision=source.revision, dtype=self.dtype)
+            folder = resolve_model(source.ref, source.revision)
+        else:
+            module = source
+            folder = self.folders.write(module, version)
+        self.canary.expect(module)
+        if self._endpoint_trusted:
+            if self._by_endpoint(folder, version):
+                self._served(folder, version)
+                return
+            self._endpoint_trusted = False
+        self.folders.keep(folder)
+        self._start_all()
+        proof = self._prove(version, "restart")
+        if not proof.ok:
+            raise wrong_weights(proof, self.tolerance, "vLLM may not support this model as transformers does.")
+        self._served(folder, version)
+
+    def _served(self, folder: Path, version: int) -> None:
+        self.folders.keep(folder)
+        self.version = version
+
+    def _by_endpoint(self, folder: Path, version: int) -> bool:
+        """Whether the servers now serve `folder`. Where nothing but the endpoint is allowed, EngineError if not."""
+        try:
+            for replica in self.replicas:
+                self._reload(replica, folder)
+            proof = self._prove(version, "endpoint")
+        except EngineError:
+            if self.config.reload == "endpoint":
+                raise
+            return False
+        if not proof.ok and self.config.reload == "endpoint":
+            raise wrong_weights(proof, self.tolerance, "Set vllm.reload: auto or restart.")
+        return proof.ok
+
+    def _reload(self, replica: Replica, folder: Path) -> None:
+        seconds = self.config.request_timeout
+        replica.post("/pause", mode="abort")
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}, "timeout": seconds}
+        replica.post("/collective_rpc", reload)
+        self._forget_cache(replica)
+        replica.post("/resume")
+
+    @staticmethod
+    def _forget_cache(replica: Replica) -> None:
+        answer = replica.post("/reset_prefix_cache")
+        if not (isinstance(answer, dict) and answer.get("success") is True):
+            raise EngineError(
+                f"vLLM replica {replica.number} kept the cache of the old weights (it answered {answer!r}). "
+                "Set vllm.reload: restart."
+            )
+
+    def _load_adapter(self, module: nn.Module, version: int) -> None:
+        """The base stays; the adapter is loaded under a name of its own, so that no cached text is mistaken for its."""
+        folder = self.folders.root / f"adapter-{version:06d}"
+        save_adapter(module, folder)
+        name, before = f"{NAME}-{version:06d}", self._adapter
+        for replica in self.replicas:
+            replica.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+            if before is not None:
+                replica.post("/v1/unload_lora_adapter", {"lora_name": before[0]})
+        self._adapter, self._model_name = (name, folder), name
+        proof = self._prove(version, "adapter")
+        if not proof.ok:
+            raise wrong_weights(proof, self.tolerance, "Merge the adapter into the model, or use the native engine.")
+        self.version = version
+
+    def _prove(self, version: int, how: How) -> Proof:
+        """The worst proof over the replicas; it is kept in `proofs`."""
+        proofs = [self._check(replica, version, how) for replica in self.replicas]
+        worst = max(proofs, key=lambda proof: (not proof.ok, proof.max))
+        self.proofs.append(worst)
+        return worst
+
+    def _check(self, replica: Replica, version: int, how: How) -> Proof:
+        served = [v for s in self.canary.sequences for v in replica.ask(self._scoring(s))]
+        return self.canary.check(served, version, how)
+
+    def _recover(self, replica: Replica, error: str, unfinished: int) -> None:
+        """A dead replica: stop with an error, or start it again on the weights it had, proven where they were."""
+        said = replica.last_words()
+        if self.config.on_loss == "error":
+            raise EngineError(
+                f"vLLM replica {replica.number} was lost with {unfinished} requests unfinished ({error}). {said}\n"
+                "Run again, or set vllm.on_loss: restart to start it again and repeat them."
+            )
+        assert self.folders.current is not None
+        replica.start(self.folders.current)
+        self.restarts += 1
+        if self._adapter is not None:
+            replica.post("/v1/load_lora_adapter", {"lora_name": self._adapter[0], "lora_path": str(self._adapter[1])})
+        if self.canary.expected is not None:
+            proof = self._check(replica, self.version, "restart")
+            self.proofs.append(proof)
+            if not proof.ok:
+                raise wrong_weights(proof, self.tolerance, "It was started again after it had died.")
+
+    def _dispatch(self, source: Iterator[Work[T]]) -> Iterator[Work[T]]:
+        dispatch: Dispatch[T] = Dispatch(self.replicas, self.loop, self.max_batch, self._recover)
+        self._dispatches.append(dispatch)
+        try:
+            yield from dispatch.run(source)
+        finally:
+            self._dispatches.remove(dispatch)
+
+    def _check_ready(self) -> None:
+        if self._failed is not None:
+            raise EngineError(f"this engine has stopped: {self._failed}")
+
+    def sleep(self) -> None:
+        """Give the GPUs' memory back until the next request (the CPU build ignores it)."""
+        for replica in self.replicas:
+            replica.post("/sleep", level=1)
+        self._asleep = True
+
+    def _rest(self) -> None:
+        if self.config.sleep:
+            self.sleep()
+
+    def _wake(self) -> None:
+        if self._asleep:
+            for replica in self.replicas:
+                replica.post("/wake_up")
+            self._asleep = False
+
+    def _stop_strings(self, sampling: Sampling) -> StopStrings | None:
+        """Made once for equal settings: it reads the whole vocabulary."""
+        if not sampling.stop:
+            return None
+        wanted = (sampling.stop, sampling.stop_in_thinking)
+        if self._stops is None or self._stops[0] != wanted:
+            made = StopStrings(wanted[0], self.tokenizer, self.vocab, in_thinking=wanted[1])
+            self._stops = (wanted, made)
+        return self._stops[1]
+
+    def close(self) -> None:
+        """Ends the servers with everything they started, and removes the weights handed to them."""
+        if self._closed:
+            return
+        self._closed = True
+        for replica in self.replicas:
+            replica.stop()
+        self.loop.close()
+        self.folders.close()
+
+
+def _shape(source: Checkpoint | nn.Module) -> dict[str, Any]:
+    """config.json of the model."""
+    if isinstance(source, Checkpoint):
+        path = resolve_model(source.ref, source.revision) / "config.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    return cast(dict[str, Any], cast(Any, source).config.to_dict())
+
+
+def _context(config: VLLMConfig, positions: int) -> int:
+    if config.max_model_len is not None and config.max_model_len > positions:
+        raise EngineError(
+            f"vllm.max_model_len is {config.max_model_len}, and this model has positions for {positions} tokens. "
+            "Leave it out to use all of them."
+        )
+    return config.max_model_len or positions
+
+
+def _rank(source: Checkpoint | nn.Module) -> int:
+    """Rank of the module's LoRA adapter, 0 where there is none."""
+    if isinstance(source, Checkpoint) or not is_adapted(source):
+        return 0
+    settings: dict[str, Any] = cast(Any, source).peft_config
+    return max(int(one.r) for one in settings.values())

@@ -1,0 +1,206 @@
+"""New weights for a server, and the proof that it serves them.
+
+A server's word counts for nothing: vLLM's CPU build 0.32 answers 200 to a reload within 50 ms and then serves wrong
+weights. So fixed sequences (the canary) are scored on both sides, by the server and by the module's own forward.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from safetensors.torch import save_file
+from torch import nn
+
+from posttrain.engines.parity import compare, module_logprobs
+from posttrain.errors import EngineError, StoreError
+
+MEMORY = Path("/dev/shm")  # a file system in RAM: weights pass from process to process without touching a disk
+CANARY_SEQUENCES = 4
+CANARY_TOKENS = 32
+EXACT_MAX = 1e-4  # float32: largest difference of a token's log-probability
+ROUGH_MEAN = 0.02  # bfloat16 and float16: mean difference
+
+How = Literal["start", "endpoint", "restart", "adapter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the canary saw. Differences are of natural-log probabilities, server against module, over `tokens`.
+
+    how: how the weights got there. moved: mean difference of the module's own values between these weights and those
+    served before; a canary can't tell apart what moved less than the tolerance, and need not.
+    """
+
+    version: int
+    how: How
+    tokens: int
+    max: float
+    mean: float
+    moved: float
+    tolerance: float
+    ok: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Largest allowed difference of one token (exact) or of the mean over tokens."""
+
+    value: float
+    exact: bool
+
+    @classmethod
+    def of(cls, dtype: str, wanted: float | None) -> Tolerance:
+        """`wanted`, or what the precision explains."""
+        exact = dtype == "float32"
+        return cls(wanted if wanted is not None else EXACT_MAX if exact else ROUGH_MEAN, exact)
+
+    def __str__(self) -> str:
+        return f"{'at most' if self.exact else 'on average'} {self.value:g}"
+
+
+class Canary:
+    """Fixed sequences and what the module says of them. `expected` is kept, for servers that must be proven again."""
+
+    def __init__(self, vocab: int, context: int, tolerance: Tolerance) -> None:
+        draw = random.Random(0)
+        length = min(CANARY_TOKENS, context - 1)
+        self.sequences = [tuple(draw.randrange(vocab) for _ in range(length)) for _ in range(CANARY_SEQUENCES)]
+        self.tolerance = tolerance
+        self.expected: list[float] | None = None
+        self.moved = 0.0
+
+    def expect(self, module: nn.Module) -> None:
+        """Scores the sequences with the module's own forward (dropout off, for the moment)."""
+        training = module.training
+        module.eval()
+        values = [value for sequence in self.sequences for value in module_logprobs(module, sequence)]
+        module.train(training)
+        if self.expected is not None:
+            self.moved = compare(self.expected, values).mean_difference
+        self.expected = values
+
+    def check(self, served: Sequence[float], version: int, how: How) -> Proof:
+        """Server's values against the expected ones. NaN never holds."""
+        assert self.expected is not None
+        difference = compare(served, self.expected)
+        seen = difference.max_difference if self.tolerance.exact else difference.mean_difference
+        return Proof(
+            version=version,
+            how=how,
+            tokens=difference.tokens,
+            max=difference.max_difference,
+            mean=difference.mean_difference,
+            moved=self.moved,
+            tolerance=self.tolerance.value,
+            ok=seen <= self.tolerance.value,
+        )
+
+
+def wrong_weights(proof: Proof, tolerance: Tolerance, remedy: str) -> EngineError:
+    """The error that stops a run."""
+    return EngineError(
+        f"the vLLM server does not serve the weights of version {proof.version} (loaded by {proof.how}): on the "
+        f"canary's {proof.tokens} tokens its log-probabilities differ from the module's by at most {proof.max:.3g}, "
+        f"on average {proof.mean:.3g}; allowed is {tolerance}. {remedy}"
+    )
+
+
+class WeightFolders:
+    """Model folders that servers load from, in RAM where it has the room. The current one is kept for restarts.
+
+    untie: write a model whose output projection is its embedding as one with two matrices. vLLM's CPU build packs the
+    projection when it starts, and a reload brings only the embedding up to date; two matrices it reloads rightly.
+    """
+
+    def __init__(self, fallback: Path, *, untie: bool) -> None:
+        self.untie = untie
+        self.root = Path(tempfile.mkdtemp(prefix="posttrain-weights-", dir=_writable(MEMORY)))
+        self.fallback = fallback
+        self.current: Path | None = None
+
+    def write(self, module: nn.Module, version: int) -> Path:
+        """An ordinary model folder of `module`. StoreError where there is no room for it."""
+        needed = sum(p.numel() * p.element_size() for p in module.parameters())
+        for root in (self.root, self.fallback):
+            root.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(root).free > needed * 1.1:
+                folder = root / f"weights-{version:06d}"
+                shutil.rmtree(folder, ignore_errors=True)
+                save_plain(module, folder, untie=self.untie)
+                return folder
+        raise StoreError(
+            f"the weights for the vLLM server need {needed / 1e9:.1f} GB, and neither {self.root} nor {self.fallback} "
+            "has the room. Free some space."
+        )
+
+    def keep(self, folder: Path) -> None:
+        """`folder` is served from now on; the one before is removed, if it was ours."""
+        before, self.current = self.current, folder
+        if before is not None and before != folder and before.parent in (self.root, self.fallback):
+            shutil.rmtree(before, ignore_errors=True)
+
+    def close(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        if self.current is not None and self.current.parent == self.fallback:
+            shutil.rmtree(self.current, ignore_errors=True)
+
+
+def _writable(folder: Path) -> Path | None:
+    return folder if folder.is_dir() and os.access(folder, os.W_OK) else None
+
+
+def is_adapted(module: nn.Module) -> bool:
+    """Whether peft has put adapters on the module."""
+    return hasattr(module, "peft_config")
+
+
+def save_plain(module: nn.Module, folder: Path, *, untie: bool) -> None:
+    """The module's own weights as an ordinary model folder; of an adapted one, those without the adapters."""
+    model = cast(Any, module)
+    if is_adapted(module):  # served beside its adapter, and never reloaded: nothing to untie
+        base = model.get_base_model()
+        state = {
+            name.replace(".base_layer.", "."): value for name, value in base.state_dict().items() if "lora_" not in name
+        }
+        base.save_pretrained(folder, state_dict=state)
+        return
+    if not (untie and model.config.tie_word_embeddings):
+        model.save_pretrained(folder)
+        return
+    folder.mkdir(parents=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state["lm_head.weight"] = model.get_output_embeddings().weight.detach().cpu().clone()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = copy.deepcopy(model.config)
+    settings.tie_word_embeddings = False
+    settings.architectures = [type(model).__name__]
+    settings.save_pretrained(folder)
+
+
+def save_adapter(module: nn.Module, folder: Path) -> int:
+    """peft's own folder of the active adapter; returns its rank. EngineError for adapters vLLM can't serve."""
+    module_any = cast(Any, module)
+    active = list(module_any.active_adapters)
+    if len(active) != 1:
+        raise EngineError(
+            f"the vLLM engine serves one adapter at a time, and {len(active)} are active ({', '.join(active)}). "
+            "Activate one, or use the native engine."
+        )
+    settings = module_any.peft_config[active[0]]
+    if getattr(settings, "peft_type", None) != "LORA" or getattr(settings, "modules_to_save", None):
+        raise EngineError(
+            "the vLLM engine serves plain LoRA adapters without modules_to_save. Use the native engine for this one."
+        )
+    module_any.save_pretrained(folder, selected_adapters=active)
+    return int(settings.r)

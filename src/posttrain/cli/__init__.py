@@ -22,6 +22,8 @@ VERBS: dict[str, str] = {
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
+    "import": "Turn a LLaMA-Factory or TRL configuration into a recipe; say what has no place in it.",
+    "validate": "Make up for validation that was missed while a stage was trained.",
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "chat": "Talk to a checkpoint.",

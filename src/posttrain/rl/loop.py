@@ -35,7 +35,7 @@ from posttrain.training.batches import MicroBatch, batch_indices, micro_batches
 from posttrain.training.checkpoint import Saver
 from posttrain.training.tokenise import check_tokenizer, save_checkpoint
 from posttrain.training.update import Updater, autocast
-from posttrain.training.validation import Validator
+from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,17 +55,15 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     engine = NativeEngine(policy, pad_id=int(tokenizer.pad_token_id), max_batch=config.max_batch, tokenizer=tokenizer)
     learner = Learner(config, policy, reference, Updater.make(policy, config.optimizer, config.steps * config.updates))
     saver = Saver(work.state, policy, learner.updater.optimizer, every=config.save_every)
-    validator = (
-        Validator.make(config.validation, problems, policy, tokenizer, template, config.grading)
-        if config.validation.every
-        else None
+    validator = open_validation(
+        config.validation, problems, policy, tokenizer, config.template, work, grading=config.grading
     )
 
     start, counters = saver.restore()
     seconds = float(counters.get("seconds", 0.0))
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
-    if start == 0 and validator is not None:
-        work.metrics.log(0, **validator.maybe(0, config.steps))
+    if start == 0 and validator is not None and (scores := validator.maybe(0, config.steps)):
+        work.metrics.log(0, **scores)
     with work.progress(config.steps, "rl", "steps") as bar:
         bar.skip(start)
         for step in range(start, config.steps):

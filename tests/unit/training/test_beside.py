@@ -71,6 +71,12 @@ def same(folder: Path, inline: Path) -> bool:
     return True
 
 
+def verb(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+
+
 def memory_of(folder: Path) -> Path:
     found = open_shelf(folder).memory
     assert found is not None
@@ -120,12 +126,12 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_scores_and_they_can_be_ma
     assert f"posttrain validate {folder}" in found["notes"][-1]
     assert (folder / "model" / "model.safetensors").read_bytes() == (inline / "model/model.safetensors").read_bytes()
     assert [r for r in rows(folder) if "val_n" in r] == []
-    main(["validate", str(folder), "--device", "cpu"])
+    verb("validate", str(folder), "--device", "cpu")
     assert capsys.readouterr().out.startswith("step 0: accuracy")
     assert same(folder, inline)
     assert "validation_missed" not in summary(folder)
     assert not (folder / HOME).exists()
-    main(["validate", str(folder)])
+    verb("validate", str(folder))
     assert "nothing was missed" in capsys.readouterr().out
 
 

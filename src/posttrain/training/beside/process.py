@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from posttrain.training.beside.weights import Shelf
 
@@ -28,10 +29,12 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                bufsize=0,  # what a broken pipe did not take is not kept to be written again
             )
         self._results: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        lines = io.BufferedReader(cast("io.RawIOBase", self._process.stdout))
+        self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
         self._reader.start()
 
     @property
@@ -51,7 +54,6 @@ class Process:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.flush()
 
     def result(self, wait: float = 0.0) -> dict[str, Any] | None:
         """The next result, GONE after the last one; None where there is none within `wait` seconds."""
@@ -62,7 +64,8 @@ class Process:
 
     def epitaph(self) -> str:
         """How it ended, with the last of what it said. To be asked after GONE."""
-        code = self._process.wait()
+        self._end()
+        code = self._process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         said = [line for line in self.shelf.log.read_text(errors="replace").splitlines() if line.strip()]
         return f"{how}; it said last: {said[-1].strip()}" if said else how
@@ -79,7 +82,6 @@ class Process:
 
     def _end(self) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._process.stdin.close()
         self._process.wait()
         self._reader.join()

@@ -18,9 +18,11 @@ OPTIMIZERS = {
     "adamw_torch": "adamw",
     "adamw_torch_fused": "adamw",
     "adamw_hf": "adamw",
-    "adamw_bnb_8bit": "adamw8bit",
-    "adamw_8bit": "adamw8bit",
-    "paged_adamw_8bit": "adamw8bit",
+    "adamw_bnb_8bit": "adamw_8bit",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw_8bit": "adamw_8bit",
+    "adafactor": "adafactor",
+    "sgd": "sgd",
 }
 # theirs → (ours, share of the rate that is left at the end)
 SCHEDULES: dict[str, tuple[str, float | None]] = {

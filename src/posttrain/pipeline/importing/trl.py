@@ -30,6 +30,7 @@ SCRIPT = {
 ADAPTER = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_peft", "load_in_4bit", "load_in_8bit")
 AGGREGATIONS = {"grpo": "sequence_mean", "dr_grpo": "constant", "dapo": "token_mean", "bnpo": "token_mean"}
 VLLM = {
+    "use_vllm": "rollouts are sampled by the native engine, on the trainer's own weights",
     "vllm_mode": "the engine says where it runs",
     "vllm_device": "the engine says where it runs",
     "vllm_gpu_memory_utilization": "a key of the engine's, not of the recipe's",
@@ -188,24 +189,24 @@ def _rollouts(settings: Settings, processes: int) -> dict[str, Any]:
     body: dict[str, Any] = {"prompts": max(1, sampled // group), "group": group}
     if per > accumulation:
         body["updates"] = per // accumulation
-    if settings.whole("num_iterations", 1) > 1:
-        settings.leave("num_iterations", "> 1", "every rollout is used once; `updates` splits a batch")
+    if (passes := settings.whole("num_iterations", 1)) > 1:
+        body["passes"] = passes
     steps = settings.whole("max_steps", -1)
-    passes = settings.number("num_train_epochs", 3.0)
+    epochs = settings.number("num_train_epochs", 3.0)
     if steps > 0:
         body["steps"] = steps
     else:
-        settings.leave("num_train_epochs", passes, "rl counts steps: epochs × problems / prompts; the recipe has 100")
+        settings.leave("num_train_epochs", epochs, "rl counts steps: epochs × problems / prompts; the recipe has 100")
     body |= {
         "temperature": settings.number("temperature", 1.0),
         "max_tokens": settings.whole("max_completion_length", 512),
     }
-    for key, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0), ("repetition_penalty", 1.0)):
+    if (share := settings.number("top_p", 1.0)) < 1:
+        body["top_p"] = share
+    for key, off in (("top_k", 0), ("min_p", 0.0), ("repetition_penalty", 1.0)):
         value = settings.number(key, off)
         if value not in (off, -1):
             settings.leave(key, value, "the policy that is trained is the one that is sampled: the plain distribution")
-    if settings.flag("use_vllm"):
-        body["engine"] = "vllm"
     return body
 
 
@@ -215,10 +216,15 @@ def _objective(settings: Settings) -> dict[str, Any]:
     kl = settings.number("beta", 0.0)
     body |= {"kl": kl} if kl else {}
     kind = str(settings.take("loss_type", "dapo"))
-    if kind in AGGREGATIONS:
+    level = settings.take("importance_sampling_level", "token")
+    if level == "sequence":
+        body["objective"] = "gspo"
+    if kind == "cispo":
+        body |= {"objective": "cispo", "aggregation": "token_mean"}
+    elif kind in AGGREGATIONS:
         body["aggregation"] = AGGREGATIONS[kind]
     else:
-        settings.leave("loss_type", kind, f"known are {', '.join(AGGREGATIONS)}")
+        settings.leave("loss_type", kind, f"known are cispo, {', '.join(AGGREGATIONS)}")
     scale = settings.take("scale_rewards", "group")
     if scale in (False, "none", "false"):
         body["advantage"] = "group_mean"

@@ -7,6 +7,7 @@ work is imported inside the function), so planning a recipe reads signatures wit
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -144,6 +145,7 @@ class Workspace:
     dir: the stage's folder; whatever an interrupted attempt left there is still there.
     state: a folder for what only a resume needs (optimizer state, journals); removed when the stage finishes.
     seed: this stage's own seed, derived from the run's root seed and the stage's name in the recipe.
+    closing: what must end with the stage, well or badly (processes); whoever runs the stage leaves this context.
     tracking: trackers that are given the metrics too; they write below `.tracking`, which is no part of the artifact.
     """
 
@@ -167,6 +169,7 @@ class Workspace:
         self.metrics = Metrics(
             directory / "metrics.jsonl", open_sinks(tracking, run=run, folder=directory / ".tracking")
         )
+        self.closing = contextlib.ExitStack()
         self.summary: dict[str, Any] = {}
 
     def derive(self, purpose: str, *index: int | str) -> int:

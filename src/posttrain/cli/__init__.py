@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ VERBS: dict[str, str] = {
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
+    "import": "Turn a LLaMA-Factory or TRL configuration into a recipe; say what has no place in it.",
+    "validate": "Make up for validation that was missed while a stage was trained.",
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "chat": "Talk to a checkpoint.",
@@ -39,7 +42,8 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in VERBS:
-            command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
+            name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+            command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{name}"), name)
             return command
         if cmd_name in STAGES or ":" in cmd_name:
             from posttrain.cli.stage import stage_command

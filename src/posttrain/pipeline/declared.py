@@ -9,7 +9,7 @@ from typing import Any
 from posttrain.config import dotted_keys
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.pipeline.recipe import Recipe
-from posttrain.pipeline.variables import substitute
+from posttrain.pipeline.variables import fields_of, substitute
 from posttrain.stage import StageSpec, stage_spec
 
 RESERVED = ("stage", "seed", "each")  # keys of a body that belong to the recipe and not to the stage
@@ -81,7 +81,8 @@ def _declare(name: str, body: Mapping[str, Any], recipe: Recipe, extra: Mapping[
 
 def _variables(recipe: Recipe) -> dict[str, Any]:
     """Variables, and matrix keys standing for themselves: branches fill those in later."""
-    return {**{key: f"{{{key}}}" for key in recipe.matrix}, **recipe.variables}
+    words = [word for key, values in recipe.matrix.items() for word in fields_of(key, values[0])]
+    return {**{word: f"{{{word}}}" for word in words}, **recipe.variables}
 
 
 def _group(name: str, body: Mapping[str, Any], recipe: Recipe) -> tuple[list[Declared], dict[str, str]]:

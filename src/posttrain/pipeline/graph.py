@@ -16,7 +16,7 @@ from posttrain.errors import RecipeError, did_you_mean
 from posttrain.pipeline.declared import Declared, declared_stages
 from posttrain.pipeline.external import describe, is_artifact_folder, open_artifact
 from posttrain.pipeline.recipe import Recipe
-from posttrain.pipeline.variables import named_in, substitute
+from posttrain.pipeline.variables import fields_of, named_in, substitute
 from posttrain.seeding import derive
 from posttrain.stage import Input, StageSpec
 from posttrain.store import Artifact
@@ -149,7 +149,7 @@ class _Resolver:
         """Stage names in an input's value, over every branch that the stage's own words make."""
         found: set[str] = set()
         for branch in self.branches(self.named_keys(stage)):
-            for item in _listed(substitute(value, dict(branch), stage.where)):
+            for item in _listed(substitute(value, _variables(branch), stage.where)):
                 if isinstance(item, str) and item in self.declared:
                     found.add(item)
         return found
@@ -160,7 +160,7 @@ class _Resolver:
         return [self._node(stage, branch) for branch in self.branches(self.keys(stage))]
 
     def _node(self, stage: Declared, branch: Branch) -> Node:
-        values = dict(branch)
+        values = _variables(branch)
         config: dict[str, Any] = substitute(stage.config, values, stage.where)
         seed = substitute(stage.seed, values, stage.where)
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
@@ -250,13 +250,19 @@ class _Resolver:
     def _branch_names(self) -> dict[tuple[str, str], str]:
         names: dict[tuple[str, str], str] = {}
         for key, values in self.recipe.matrix.items():
-            slugs = [re.sub(r"[^\w.+]+", "-", str(value)).strip("-.")[:60] or "empty" for value in values]
+            words = [str(fields_of(key, value)[key]) for value in values]
+            slugs = [re.sub(r"[^\w.+]+", "-", word).strip("-.")[:60] or "empty" for word in words]
             for value, slug in zip(values, slugs, strict=True):
                 if (key, repr(value)) in names:
                     raise RecipeError(f"recipe {self.recipe.source}: matrix '{key}' has {value!r} twice.")
                 tail = f"-{hashlib.sha256(repr(value).encode()).hexdigest()[:6]}" if slugs.count(slug) > 1 else ""
                 names[key, repr(value)] = slug + tail
         return names
+
+
+def _variables(branch: Branch) -> dict[str, Any]:
+    """What matrix keys and their fields stand for in a branch."""
+    return {word: inner for key, value in branch for word, inner in fields_of(key, value).items()}
 
 
 def _listed(value: Any) -> list[Any]:

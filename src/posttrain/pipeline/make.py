@@ -146,7 +146,7 @@ def _attempt(
     try:
         manifest.write(directory)
         work = Workspace(directory, seed=order.seed, device=device, quiet=quiet, tracking=order.tracking)
-        with work.metrics:
+        with work.metrics, work.closing:
             made = order.spec.function(order.config, **order.inputs, work=work)
         assert isinstance(made, order.spec.output), f"{order.spec.name} returned {made!r}, not {order.spec.output}"
         _discard_temporaries(directory)

@@ -27,7 +27,8 @@ class RecipeFile(Config):
     name: the run's folder.
     seed: the root of every stage's own seed.
     model, vars: what ``{model}`` and ``{other}`` stand for in stage bodies.
-    matrix: lists of values; stages that name a key are made once per value.
+    matrix: lists of values; stages that name a key are made once per value. A value may be a mapping with a `name`
+      and fields, which ``{key.field}`` stands for.
     stages: bodies by name.
     smoke: overrides for --smoke.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
@@ -67,6 +68,8 @@ class RecipeFile(Config):
         for key, values in value.items():
             if not values:
                 raise ValueError(f"'{key}' has no values")
+            if any(isinstance(one, dict) for one in values):
+                _same_fields(key, values)
         return value
 
     @field_validator("tracking")
@@ -76,6 +79,21 @@ class RecipeFile(Config):
             if name not in SINKS:
                 raise ValueError(f"there is no tracker {name!r}.{did_you_mean(name, SINKS)} Known: {', '.join(SINKS)}")
         return value
+
+
+def _same_fields(key: str, values: list[Any]) -> None:
+    """ValueError unless each of a matrix key's values is a mapping with a name of its own, and all have one shape."""
+    for one in values:
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+            raise ValueError(f"'{key}' has values with fields, and {one!r} has no name. Write {{name: …, field: …}}")
+        if missing := set(values[0]) ^ set(one):
+            raise ValueError(
+                f"'{key}': the values {values[0]['name']!r} and {one['name']!r} don't have the same fields: one lacks "
+                f"{', '.join(map(repr, sorted(missing)))}"
+            )
+    names = [one["name"] for one in values]
+    if len(set(names)) < len(names):
+        raise ValueError(f"'{key}' has two values of one name")
 
 
 @dataclass(frozen=True)

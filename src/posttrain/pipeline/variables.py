@@ -8,8 +8,9 @@ from typing import Any
 
 from posttrain.errors import RecipeError, did_you_mean
 
-_BRACES = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
-_WHOLE = re.compile(r"^\{([A-Za-z_]\w*)\}$")
+_NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?"  # ``run``, or ``run.epochs``: a field of a matrix value
+_BRACES = re.compile(rf"\{{\{{({_NAME})\}}\}}|\{{({_NAME})\}}")
+_WHOLE = re.compile(rf"^\{{({_NAME})\}}$")
 
 
 def substitute(value: Any, variables: Mapping[str, Any], where: str) -> Any:
@@ -43,8 +44,18 @@ def substitute(value: Any, variables: Mapping[str, Any], where: str) -> Any:
     return _BRACES.sub(fill, value)
 
 
+def fields_of(key: str, value: Any) -> dict[str, Any]:
+    """A matrix key's variables for one of its values: ``{run}``, and ``{run.epochs}`` where the value has fields.
+
+    A value with fields is a mapping, and its field `name` is what ``{run}`` stands for.
+    """
+    if not isinstance(value, Mapping):
+        return {key: value}
+    return {key: value["name"], **{f"{key}.{field}": inner for field, inner in value.items()}}
+
+
 def named_in(value: Any) -> Iterator[str]:
-    """Words in single braces anywhere in `value`."""
+    """Words in single braces anywhere in `value`; of ``{run.epochs}``, ``run``."""
     if isinstance(value, Mapping):
         for inner in value.values():
             yield from named_in(inner)
@@ -52,4 +63,4 @@ def named_in(value: Any) -> Iterator[str]:
         for inner in value:
             yield from named_in(inner)
     elif isinstance(value, str):
-        yield from (match[2] for match in _BRACES.finditer(value) if match[2])
+        yield from (match[2].partition(".")[0] for match in _BRACES.finditer(value) if match[2])

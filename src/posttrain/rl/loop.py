@@ -38,7 +38,7 @@ from posttrain.store import Checkpoint, Problems
 from posttrain.training.checkpoint import Saver
 from posttrain.training.tokenise import check_tokenizer, save_checkpoint
 from posttrain.training.update import Updater
-from posttrain.training.validation import Validator
+from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,10 +71,8 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
         collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)
     feed = Feed(collector, Journal(work.state / "rollouts", work.dir / "rollouts"), config.steps, config.staleness)
     saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
-    validator = (
-        Validator.make(config.validation, problems, policy, tokenizer, template, config.grading)
-        if config.validation.every
-        else None
+    validator = open_validation(
+        config.validation, problems, policy, tokenizer, config.template, work, grading=config.grading
     )
 
     start, counters = saver.restore()
@@ -87,8 +85,8 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
         certify_selection(train_problems, held_out, work)
         probe = _probe(config, train_problems, template, tokenizer, work.seed)
         certify_determinism(engine, *probe, work)
-        if validator is not None:
-            work.metrics.log(0, **validator.maybe(0, config.steps))
+        if validator is not None and (scores := validator.maybe(0, config.steps)):
+            work.metrics.log(0, **scores)
     with work.progress(config.steps, "rl", "steps") as bar:
         bar.skip(start)
         for step in range(start, config.steps):

@@ -14,7 +14,7 @@ from posttrain.store import Checkpoint, Problems, Samples, Tokens
 from posttrain.training.aggregation import Aggregation
 from posttrain.training.batches import steps_of_epochs
 from posttrain.training.tokenise import TokenReport, check_tokenizer, read_tokens, tokenise
-from posttrain.training.validation import Validator
+from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,14 +35,9 @@ def finetune(
         )
     policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
     check_tokenizer(policy, tokenizer, model)
-    template = get_template(config.template)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
-    validate = None
-    if config.validation.every:
-        if problems is None:
-            raise DataError("validation.every is set, but the stage has no 'problems' to validate on. Add problems: ….")
-        validator = Validator.make(config.validation, problems, policy, tokenizer, template)
-        validate = functools.partial(validator.maybe, steps=steps)
+    watch = open_validation(config.validation, problems, policy, tokenizer, config.template, work)
+    validate = functools.partial(watch.maybe, steps=steps) if watch is not None else None
     aggregation: Aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
     plan = Plan(examples, config.batch_size, steps, aggregation, "sft", validate)
     train(config, plan, policy, tokenizer, work)

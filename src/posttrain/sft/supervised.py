@@ -53,8 +53,8 @@ def train(
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     tokens_seen = int(counters.get("tokens", 0))
     seconds = float(counters.get("seconds", 0.0))
-    if start == 0 and plan.validate is not None:
-        work.metrics.log(0, **plan.validate(0))
+    if start == 0 and plan.validate is not None and (scores := plan.validate(0)):
+        work.metrics.log(0, **scores)
 
     model.train()
     with work.progress(plan.steps, plan.label, "steps") as bar:

@@ -13,8 +13,9 @@ from posttrain.store.atomic import write_json
 from posttrain.store.fingerprint import digest_files, sha256_file
 
 NAME = "manifest.json"
-# Files whose bytes differ between identical runs (times, speeds); listed with their sha256, left out of the digest.
-VOLATILE = ("metrics.jsonl", "log.txt", "timing.json")
+# Files whose bytes differ between identical runs (times, speeds) or that may grow later; listed with their sha256, left
+# out of the digest.
+VOLATILE = ("metrics.jsonl", "validation.jsonl", "log.txt", "timing.json")
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,23 @@ class Metrics:
         numbers = {key: value for key, value in row.items() if _is_number(value) and key != "step"}
         for sink in self.sinks:
             sink.log(step, numbers)
+
+    def log_many(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Appends a line for every row in one write. Sinks get nothing: rows of text go there by `table`."""
+        lines = [{"step": step, **{key: _jsonable(value) for key, value in row.items()}} for row in rows]
+        if lines:
+            self._append("".join(map(_line, lines)))
+
+    def table(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of text for the sinks that can show them. The file in which they are kept is the caller's."""
+        for sink in self.sinks:
+            sink.table(step, name, rows)
+
+    def sort(self) -> None:
+        """Puts lines in the order of their steps, those of one step as they came: some numbers come late."""
+        rows = self.read()
+        if any(a["step"] > b["step"] for a, b in itertools.pairwise(rows)):
+            self._replace(sorted(rows, key=lambda row: int(row["step"])))
 
     def rewind(self, step: int) -> None:
         """Drops lines with a step greater than `step` (and a torn last line): they will be logged again."""

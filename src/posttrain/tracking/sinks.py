@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from posttrain.errors import MissingExtraError, RecipeError, did_you_mean
 
@@ -20,6 +20,10 @@ class Sink(Protocol):
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers of one step; a step may come in several calls."""
+        ...
+
+    def table(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows with the same keys: sample answers of one step. A tracker without tables ignores them."""
         ...
 
     def rewind(self, step: int) -> None:

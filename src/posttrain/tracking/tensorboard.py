@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+ROWS = 16  # of a table that are shown
 
 
 class TensorBoardSink:
@@ -19,17 +21,25 @@ class TensorBoardSink:
         self._purge: int | None = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.folder), purge_step=self._purge)
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._open().add_scalar(name, value, step)
+
+    def table(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The first rows as text, one block each: TensorBoard has no tables."""
+        blocks = ["\n".join(f"    {key}: {value}" for key, value in row.items()) for row in rows[:ROWS]]
+        self._open().add_text(name, "\n\n---\n\n".join(blocks), step)
 
     def rewind(self, step: int) -> None:
         """The next event file tells TensorBoard to hide what earlier ones hold past `step`."""
         self.close()
         self._purge = step + 1
+
+    def _open(self) -> SummaryWriter:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._purge)
+        return self._writer
 
     def close(self) -> None:
         if self._writer is not None:

@@ -5,7 +5,7 @@ trackio keeps one database per machine (TRACKIO_DIR says where) so that runs can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class TrackioSink:
                 auto_log_cpu=False,
             )
         self._run.log(dict(values), step=step)
+
+    def table(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Nothing: trackio's tables want pandas, and the rows stand in a file of the stage."""
 
     def rewind(self, step: int) -> None:
         """Nothing to do: the same steps are logged again with the same numbers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,18 @@ class WandbSink:
         if self._run is None:
             self._run = self._start()
         self._run.log({"step": step, **values})
+
+    def table(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A W&B table of its own for every step: `name` shows the newest, its history the others."""
+        if not rows:
+            return
+        import wandb
+
+        if self._run is None:
+            self._run = self._start()
+        columns = list(rows[0])
+        cells = [[_cell(row[column]) for column in columns] for row in rows]
+        self._run.log({"step": step, name: wandb.Table(columns=columns, data=cells)})
 
     def rewind(self, step: int) -> None:
         """Nothing to do: the same steps are logged again with the same numbers."""
@@ -79,3 +91,8 @@ class WandbSink:
         if not path.exists():
             path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
         return path.read_text(encoding="utf-8").strip()
+
+
+def _cell(value: Any) -> str | None:
+    """Text: W&B wants one type in a column, and what a model extracted may be anything."""
+    return None if value is None else str(value)

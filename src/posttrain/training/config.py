@@ -39,6 +39,14 @@ class ValidationConfig(Config):
     """How many, the first of the split."""
     max_tokens: int = Field(128, ge=1)
     """Of one answer."""
+    engine: Literal["native", "hf"] = "native"
+    """What samples the answers: native, or hf (transformers' generate, the slow reference)."""
+    beside: bool = Field(False, json_schema_extra={"fingerprint": False})
+    """In a process of its own, which training never waits for: results come when they come, all by the end."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"fingerprint": False})
+    """Where that process works: cpu, cuda:1 …; auto = a GPU that training does not use, else the CPU."""
+    pending: int = Field(2, ge=1, json_schema_extra={"fingerprint": False})
+    """Weights that may wait for it in memory (/dev/shm) at once; further ones wait on the disk."""
 
 
 class TrainingConfig(Config):

@@ -1,74 +1,123 @@
-"""Generated evaluation beside training, in the trainer's process on the trainer's own weights."""
+"""Validation while training: in the trainer's process, or in one beside it that the trainer never waits for."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-from posttrain.engines.base import Sampling
-from posttrain.engines.native import NativeEngine
-from posttrain.evals import answer
-from posttrain.records import Problem
+from posttrain.errors import DataError
+from posttrain.prompts import get_template
+from posttrain.tracking import Metrics
+from posttrain.training.asked import Answered, Asked, ask, held_out_examples
 from posttrain.training.config import ValidationConfig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from posttrain.prompts import Template
+    from posttrain.prompts import Example
+    from posttrain.stage import Workspace
     from posttrain.store import Problems
+
+SAMPLES = "validation.jsonl"
+
+
+class Watch(Protocol):
+    """What a training loop knows of validation."""
+
+    def maybe(self, step: int, steps: int) -> dict[str, float]:
+        """Called after every step (`step` of `steps` are done) and, on a fresh start, before the first (step 0).
+
+        Returns scores to be logged for this very step; empty where it is not due, or is answered elsewhere and logged
+        from there.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class SampleLog:
+    """validation.jsonl, one answer a line with its step; the trackers get the rows as tables."""
+
+    metrics: Metrics
+    rows: Metrics
+
+    @classmethod
+    def of(cls, folder: Path, metrics: Metrics) -> SampleLog:
+        return cls(metrics, Metrics(folder / SAMPLES))
+
+    def add(self, found: Answered) -> None:
+        self.rows.log_many(found.step, found.samples)
+        self.metrics.table(found.step, "validation", found.samples)
+
+    def rewind(self, step: int) -> None:
+        """Drops what was answered past `step`: it will be asked again."""
+        self.rows.rewind(step)
+
+
+def due(step: int, steps: int, every: int) -> bool:
+    """Before the first step, after every `every` steps and after the last."""
+    return step % every == 0 or step == steps
 
 
 @dataclass(slots=True)
 class Validator:
-    """Greedy answers on the first `problems` of the validation split; never the test split."""
+    """In the trainer's process, on the trainer's own weights."""
 
-    config: ValidationConfig
-    problems: Sequence[Problem]
+    every: int
+    asked: Asked
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    template: Template
-    grading: str
-
-    @classmethod
-    def make(
-        cls,
-        config: ValidationConfig,
-        problems: Problems,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        template: Template,
-        grading: str | None = None,
-    ) -> Validator:
-        """grading: a spec in place of the template's."""
-        chosen = problems.read("validation")[: config.problems]
-        return cls(config, chosen, model, tokenizer, template, grading or template.grading)
+    log: SampleLog
+    _begun: bool = field(default=False)
 
     def maybe(self, step: int, steps: int) -> dict[str, float]:
-        """Scores after every `every` steps, before the first and after the last; an empty dict otherwise."""
-        if step % self.config.every and step != steps:
+        if not self._begun:
+            self._begun = True
+            self.log.rewind(step - 1)
+        if not due(step, steps, self.every):
             return {}
-        return self.run()
+        began = time.perf_counter()
+        found = ask(self.model, self.tokenizer, self.asked, step)
+        self.log.add(found)
+        return {**found.scores, "seconds_validation": time.perf_counter() - began}
 
-    def run(self) -> dict[str, float]:
-        self.model.eval()
-        engine = NativeEngine(self.model, pad_id=int(self.tokenizer.pad_token_id), tokenizer=self.tokenizer)
-        sampling = Sampling(temperature=0.0, max_tokens=self.config.max_tokens)
-        samples = answer(
-            engine,
-            self.tokenizer,
-            self.problems,
-            self.template,
-            sampling,
-            self.grading,
-            seed=0,
-            source="validation",
-        )
-        verdicts = [s.verdict for s in samples if s.verdict is not None]
-        n = len(self.problems)
-        return {
-            "val_accuracy": sum(v.correct is True for v in verdicts) / n,
-            "val_format": sum(v.format_ok for v in verdicts) / n,
-            "val_truncated": sum(s.truncated for s in samples) / n,
-            "val_n": n,
-        }
+
+def open_validation(
+    config: ValidationConfig,
+    problems: Problems | None,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    work: Workspace,
+    *,
+    grading: str | None = None,
+    examples: Sequence[Example] = (),
+) -> Watch | None:
+    """Validation as `config` asks for it; None where it is off. A process beside is ended with the stage.
+
+    template: its name or file. grading: a spec in place of the template's.
+    examples: held-out responses; where there are none, the solutions of the validation problems are.
+    DataError where there are no problems to validate on.
+    """
+    if not config.every:
+        return None
+    if problems is None:
+        raise DataError("validation.every is set, but the stage has no 'problems' to validate on. Add problems: ….")
+    chosen = problems.read("validation")[: config.problems]
+    asked = Asked(
+        problems=chosen,
+        examples=examples[: config.problems] or held_out_examples(chosen, template, tokenizer),
+        template=template,
+        grading=grading or get_template(template).grading,
+        max_tokens=config.max_tokens,
+        engine=config.engine,
+    )
+    log = SampleLog.of(work.dir, work.metrics)
+    if not config.beside:
+        return Validator(config.every, asked, model, tokenizer, log)
+    from posttrain.training.beside.beside import Beside
+
+    return work.closing.enter_context(Beside(config, asked, model, tokenizer, log, work))

@@ -119,6 +119,56 @@ def test_a_matrix_over_stages_feeds_each_branch_from_its_own() -> None:
     assert fed_by(nodes["scores--large"]) == {"models": ["large"]}
 
 
+RUNS = [{"name": "all", "from": "small", "n": 1}, {"name": "half", "from": "large", "n": 2}]
+
+
+def test_a_matrix_value_with_fields_names_its_branch_and_sets_several_keys() -> None:
+    stages = {
+        "small": {"stage": T + "numbers"},
+        "large": {"stage": T + "numbers", "n": 9},
+        "traces": {"stage": T + "told", "problems": "{run.from}"},
+        "student": {"stage": T + "student", "traces": "traces", "steps": "{run.n}"},
+        "scores": {"stage": T + "scores", "models": ["student"], "benchmarks": ["{run}"]},
+        "joined": {"stage": T + "scores", "models": ["student"]},
+    }
+    made = graph(stages, matrix={"run": RUNS})
+    assert [n for n in made.nodes if "--" in n] == [
+        f"{stage}--{name}" for stage in ("traces", "student", "scores") for name in ("all", "half")
+    ]
+    assert fed_by(made.nodes["traces--half"]) == {"problems": "large"}
+    assert made.nodes["student--half"].config.model_dump()["steps"] == 2
+    assert made.nodes["scores--half"].config.model_dump()["benchmarks"] == ("half",)
+    assert fed_by(made.nodes["scores--half"]) == {"models": ["student--half"]}
+    assert fed_by(made.nodes["joined"]) == {"models": ["student--all", "student--half"]}
+    assert made.nodes["student--all"].seed == made.nodes["student--half"].seed, "branches differ in the matrix alone"
+    assert made.select("student") == ["student--all", "student--half"]
+
+
+def test_a_smoke_section_can_cut_every_branch_or_the_matrix() -> None:
+    stages = {"student": {"stage": T + "student", "steps": "{run.n}"}}
+    short = {"student.steps": 1}
+    whole = build_graph(
+        parse_recipe(
+            {"name": "r", "stages": {"student": {**stages["student"], "each": "run"}}, "matrix": {"run": RUNS}}
+            | {"smoke": short},
+            "r.yaml",
+            smoke=True,
+        )
+    )
+    assert {n: node.config.model_dump()["steps"] for n, node in whole.nodes.items()} == {
+        "student--all": 1,
+        "student--half": 1,
+    }
+    one = build_graph(
+        parse_recipe(
+            {"name": "r", "stages": stages, "matrix": {"run": RUNS}, "smoke": {"matrix": {"run": RUNS[1:]}}},
+            "r.yaml",
+            smoke=True,
+        )
+    )
+    assert list(one.nodes) == ["student--half"]
+
+
 def test_matrix_values_that_look_alike_get_different_folders() -> None:
     stages = {"traces": {"stage": T + "numbers", "word": "{w}"}}
     names = list(graph(stages, matrix={"w": ["a b", "a/b"]}).nodes)
@@ -244,6 +294,13 @@ def test_what_is_wrong_is_said_in_one_sentence(stages: dict[str, Any], message: 
         ({"name": "a/b"}, "it names the run's folder"),
         ({"seed": "x"}, "'seed' is 'x'"),
         ({"matrix": {"t": []}}, "'t' has no values"),
+        ({"matrix": {"t": [{"a": 1}]}}, "has no name. Write {name: …, field: …}"),
+        ({"matrix": {"t": [{"name": "x"}, "y"]}}, "and 'y' has no name"),
+        (
+            {"matrix": {"t": [{"name": "x"}, {"name": "y", "lr": 1}]}},
+            "'x' and 'y' don't have the same fields: one lacks 'lr'",
+        ),
+        ({"matrix": {"t": [{"name": "x"}, {"name": "x"}]}}, "two values of one name"),
         ({"matrix": 3}, "'matrix' is 3; it must be a mapping"),
         ({"vars": {"t": 1}, "matrix": {"t": [1]}}, "'t' is both a variable and a matrix key"),
         ({"vars": {"student": 1}}, "variable 'student' is also a stage"),

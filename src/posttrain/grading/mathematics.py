@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from posttrain.grading import choice
 from posttrain.grading.algebra import too_large
-from posttrain.grading.find_math import find_math, is_prose
+from posttrain.grading.find_math import find_math
+from posttrain.grading.find_prose import is_prose, last_in
 from posttrain.grading.normalize import latex, words
 from posttrain.grading.numbers import exact
 from posttrain.grading.parser import readings
@@ -26,7 +27,7 @@ def gold_text(gold: str) -> str:
     """The answer inside a gold, which may be a whole solution: the last box, else all of it if it parses."""
     if _ADJACENT_BOXES.search(gold):
         gold = _ADJACENT_BOXES.sub(r"}, \\boxed{", gold)
-    found = find_math(gold, False)
+    found = find_math(gold, False, gold=True)
     if found and found.how in ("boxed", "tag", "hashes"):
         return found.text
     if found and (torn := _TORN_BOX.search(gold)):
@@ -40,6 +41,15 @@ def same(
     gold: str, answer: str, *, seconds: float = INLINE_SECONDS, last_resort: LastResort | None = None
 ) -> bool | None:
     """Whether an extracted answer is the gold's; None = undecided. OutOfTimeError after `seconds` of this thread."""
+    verdict = _same(gold, answer, seconds, last_resort)
+    if verdict is not True and is_prose(answer):
+        inner = last_in(answer)  # a sentence in the box
+        read = inner is not None and inner.text != answer and not is_prose(inner.text)
+        return _same(gold, inner.text, seconds, last_resort) if inner and read else False
+    return verdict
+
+
+def _same(gold: str, answer: str, seconds: float, last_resort: LastResort | None) -> bool | None:
     if _LITERAL.fullmatch(gold) and _LITERAL.fullmatch(answer):
         if exact(gold) == exact(answer):
             return True

@@ -17,7 +17,9 @@ from posttrain.grading.vocabulary import (
     FUNCTIONS,
     GREEK,
     OPEN_FUNCTIONS,
+    RELATIONS,
     SEPARATORS,
+    TIMES,
 )
 
 SYMBOLS = {
@@ -35,6 +37,10 @@ STARTING = (
 _ROUNDING = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _TEXT_SEPARATOR = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*", re.IGNORECASE)
+# Commands that mean something only together with what stands around them, and what we can't read.
+_NOT_ALONE = frozenset(
+    "} | right rfloor rceil rvert rangle mid not lim int iint iiint oint to pmod bmod mod over atop choose".split()
+) | frozenset(RELATIONS) | TIMES | frozenset({"pm", "mp", "cup", "cap", "setminus", "backslash", "div"})  # fmt: skip
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "smallmatrix", "array", "cases"})
 
 
@@ -188,9 +194,11 @@ class Atoms(Cursor):
             return self.brace("\\}")
         if name == "mathbb":
             return symbol("\\mathbb " + shown(self.argument()))
-        if name == "boxed":
+        if name.endswith("boxed"):
             return self.argument()
-        raise ParseError(f"unknown command {name!r}")
+        if name in _NOT_ALONE:
+            raise ParseError(f"command {name!r}")
+        return symbol("\\" + name)  # unknown: a name of its own
 
     def argument(self, last: bool = False) -> Node:
         """What TeX takes as one argument: a group, a command, or a single digit (`\\frac12`)."""

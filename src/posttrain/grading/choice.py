@@ -7,10 +7,11 @@ import re
 from posttrain.grading.extract import Found, answer_tag, last_box
 
 LETTERS = "ABCDEFGHIJ"
-_ALONE = re.compile(rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:,]\s+[\"'$\w]{{2}}.*)", re.DOTALL)
-_GOLD = re.compile(r"\(?[A-J]\)?[.:]?|\([A-J]\)\s+\S.*")
+_ALONE = re.compile(rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:]\s+\S.*|,\s+[\"'$\w]{{2}}.*)", re.DOTALL)
+_GOLD = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)|[.:])\s+\S.*| [A-Z][a-z]{2}.*)", re.DOTALL)
 _SAID = re.compile(
-    rf"(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?\s*(?:option|choice)?\s*[:\-]?[\s*$\"'\(\[]*"
+    rf"(?:(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?\s*(?:(?:for sure|clearly|definitely)\s+)?(?:option|choice)?"
+    rf"|\bit(?:'s|\s+is))\s*[:\-]?[\s*$\"'\(\[]*"
     rf"(?:\\(?:text|mathrm|mathbf|boxed)\s*\{{\s*\(?)?([{LETTERS}])(?![a-zA-Z'’])",
     re.IGNORECASE,
 )
@@ -59,9 +60,11 @@ def find_choice(text: str, truncated: bool) -> Found | None:
 
 
 def same(gold: str, answer: str) -> bool:
-    chosen = letter(gold)
-    return chosen is not None and chosen == letter(answer)
+    chosen = gold_letter(gold)
+    return len(chosen) == 1 and chosen == letter(answer)
 
 
 def gold_letter(gold: str) -> str:
-    return letter(gold) or gold
+    """The letter of a gold such as `C`, `(C)`, `(D) Alina`, `C. x = 42`; a gold that is none of these as it is."""
+    m = _GOLD.fullmatch(_undressed(gold))
+    return m[1] if m else letter(gold) or gold

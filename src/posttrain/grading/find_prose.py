@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from posttrain.grading.choice import find_choice
 from posttrain.grading.extract import Found, sentence
 from posttrain.grading.normalize import latex, strip_ends
 from posttrain.grading.numbers import find_numbers, plain
@@ -115,7 +116,9 @@ def last_in(text: str) -> Found | None:
 def _last_number(tail: str, whole: str) -> Found | None:
     numbers = find_numbers(tail)
     if not numbers:
-        return Found(strip_ends(latex(whole)), "whole") if whole and len(whole) < 60 else None
+        if whole and len(whole) < 60:
+            return Found(strip_ends(latex(whole)), "whole")
+        return find_choice(tail, False)
     european = _DECIMAL_COMMA.findall(tail)
     if european and european[-1].endswith("," + numbers[-1]):
         numbers.append(european[-1])

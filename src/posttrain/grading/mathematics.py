@@ -6,7 +6,7 @@ import re
 import time
 from functools import lru_cache
 
-from posttrain.grading import choice
+from posttrain.grading import choice, clock
 from posttrain.grading.algebra import too_large
 from posttrain.grading.find_math import find_math
 from posttrain.grading.find_prose import is_prose, last_in
@@ -43,6 +43,9 @@ def same(
     """Whether an extracted answer is the gold's; None = undecided. OutOfTimeError after `seconds` of this thread."""
     verdict = _same(gold, answer, seconds, last_resort)
     if verdict is not True and is_prose(answer):
+        if choice.is_choice(gold):
+            found = choice.find_choice(answer, False)
+            return found is not None and choice.same(gold, found.text)
         inner = last_in(answer)  # a sentence in the box
         read = inner is not None and inner.text != answer and not is_prose(inner.text)
         return _same(gold, inner.text, seconds, last_resort) if inner and read else False
@@ -57,6 +60,8 @@ def _same(gold: str, answer: str, seconds: float, last_resort: LastResort | None
             return False
     if choice.is_choice(gold) and choice.letter(answer):
         return choice.same(gold, answer)
+    if ":" in gold and ":" in answer and (at_once := clock.same(gold, answer)) is not None:
+        return at_once
     comparison = Comparison(time.thread_time() + seconds, last_resort)
     spelled, other = latex(gold), latex(answer)
     trees, others = readings(gold), readings(answer)

@@ -29,16 +29,18 @@ _VULGAR_RUN = re.compile("(\\d*)\\s?([" + "".join(_VULGAR) + "])")
 
 _DECORATION = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|mathstrut|hfill"
-    r"|strut|boldsymbol|bm|phantom|quad|qquad|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
+    r"|strut|boldsymbol|bm|phantom|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
+    r"|\\q?quad"  # with or without a space behind it: no other command begins so
 )
 _SPACING = re.compile(
     r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}"
 )
 _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|vec|hat|widehat|bar|tilde)(?![a-zA-Z])")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
-_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?|\{,\}|\\ )\d{3})+)(?!\d)")
+_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?| ?\{ ?, ?\} ?|\\ )\d{3})+)(?!\d)")
 _SPACE_GROUPS = re.compile(r"(?<![\d.,/^_])(\d{1,3})((?: \d{3})+)(?![\d/])")
 _COMMA_GROUPS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
+_SINGLE_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
 _DOUBLE_SLASH = re.compile(r"\\\\(?=[a-zA-Z{%$])")
 _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", r"\begin"), ("\x08oxed", r"\boxed"),
                    ("\times", r"\times"), ("\text", r"\text"), ("\tfrac", r"\tfrac"))  # fmt: skip
@@ -85,7 +87,10 @@ def latex(text: str) -> str:
     for broken, whole in _BROKEN_ESCAPES:
         if broken in text:
             text = text.replace(broken, whole)
-    text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text)).replace("{,}", "")
+    if "\\\\" in text and not _SINGLE_SLASH.search(text):
+        text = text.replace("\\\\", "\\")  # escaped twice, all of it
+    text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text))
+    text = text.replace("{,}", ".") if "{,}" in text else text  # not between thousands: a decimal comma
     if "\\" in text:
         if "\\\\" in text and "\\begin" not in text:
             text = _DOUBLE_SLASH.sub(r"\\", text)
@@ -117,4 +122,5 @@ def words(text: str) -> str:
     """Text answers for comparison: LaTeX text commands, case, articles and outer punctuation away."""
     text = re.sub(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"[\\${}~]|\b(?:the|a|an)\b(?=\s+\w)", " ", text.lower())
+    text = re.sub(r"(?<=[a-z])[,;:!?]+(?=\s)", "", text)
     return " ".join(text.split()).strip(" .,;:!?\"'()*")

@@ -261,9 +261,9 @@ def _valued(node: Node) -> Node | None:
         return settle(sides[equal])
     if equal == 1 and sides[1].kind == "sym":
         return settle(sides[0])
-    if not any(symbols(side) for side in sides[: equal + 1]):
-        return settle(sides[equal])
-    return None
+    named = any(symbols(side) for side in sides[: equal + 1])
+    # a chain of equations ends in its value: 2x + 1 = 3 + 4 = 7
+    return settle(sides[equal]) if not named or (equal > 1 and not symbols(sides[equal])) else None
 
 
 def _same_name(gold: Node, answer: Node) -> bool:

@@ -19,6 +19,7 @@ from posttrain.grading.vocabulary import COUNTED
 
 # A decimal is taken as a rounding of the exact value only if it shows at least so many significant digits.
 ROUNDED_DIGITS = 6
+MAX_SHIFT = 300  # of the decimal point in scientific notation
 # The signs and the size of the symbols' values at each point, alternating over the symbols.
 _POINTS = ((1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (1, 1, 17))
 _STRUCTURES = frozenset({"set", "list", "rel", "union", "matrix", "text", "ratio"})
@@ -117,11 +118,21 @@ def _decimal(node: Node) -> tuple[Fraction, int] | None:
     sign = 1
     while node.kind in ("neg", "unit", "percent"):
         sign, node = -sign if node.kind == "neg" else sign, node.args[0]
-    if node.kind != "dec":
+    number, places = node.args if node.kind == "dec" else _scientific(node)
+    if not places:
         return None
-    number, places = node.args
     shown = len(str(abs(number.numerator * 10**places // number.denominator)))
     return (sign * number, places) if shown >= ROUNDED_DIGITS else None
+
+
+def _scientific(node: Node) -> tuple[Fraction, int]:
+    """(value, places) of `2.31 \\times 10^{-3}`; no places for anything else."""
+    if node.kind == "mul" and len(node.args) == 2 and node.args[0].kind == "dec" and node.args[1].kind == "pow":
+        (number, places), (base, exponent) = node.args[0].args, node.args[1].args
+        shift = _exact(exponent, {}) if base == Node("num", (Fraction(10),)) else None
+        if shift is not None and shift.denominator == 1 and abs(shift) <= MAX_SHIFT:
+            return number * Fraction(10) ** int(shift), places - int(shift)
+    return Fraction(0), 0
 
 
 def _rounded(a: Node, b: Node) -> bool:

@@ -17,6 +17,7 @@ _SAID = re.compile(
 )
 _NEGATED = re.compile(r"(?:not|n't|isn.t|never)\s+(?:\w+\s+)?$", re.IGNORECASE)
 _CAPITAL = re.compile(rf"(?<![a-zA-Z'’])([{LETTERS}])(?![a-zA-Z'’])")
+_FIRST = re.compile(rf"\s*(?!.*\bnot\b)(?:[a-z]+\s+){{0,3}}([{LETTERS}])(?=[.,:;)])")
 _BRACKETED = re.compile(rf"[\(\[]([{LETTERS}])[\)\]]")
 
 
@@ -52,6 +53,8 @@ def find_choice(text: str, truncated: bool) -> Found | None:
         return None
     if (alone := letter(text)) is not None:
         return Found(alone, "alone")
+    if (first := _FIRST.match(text)) is not None:
+        return Found(first[1], "letter")
     for pattern in (_BRACKETED, _CAPITAL):
         named = [m[1] for m in pattern.finditer(text) if m[1] not in "AI" or pattern is _BRACKETED]
         if named and len(set(named)) == 1:

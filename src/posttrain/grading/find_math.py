@@ -16,7 +16,11 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _FINAL = re.compile(r"\bfinal answer(?:\s+is|\s*:)\s*(?=[$\\\d(\[-])", re.IGNORECASE)
-_JOINT = re.compile(r"[\s$,;.\\]*(?:\\quad|\\qquad|\\text\{[^{}]*\}|and|or|[\s$,;*~\\])*", re.IGNORECASE)
+_JOINT = re.compile(
+    r"(?:[\s$,;.*~\\]|\\[()\[\]]|\\q?quad|\\text\{[^{}]*\}|and|or)*"
+    r"(?:[a-z](?:_\{?\w{1,3}\}?)?\s*=\s*)?",  # x = \boxed{1} and y = \boxed{2}
+    re.IGNORECASE,
+)
 _GOLD_JOINT = re.compile(r"\s*(?:[a-z]+\s+)?(?:,|and|or)\s*", re.IGNORECASE)
 _JOINING = re.compile(r",|;|\band\b|\bor\b|\{\s*(?:and|or)\s*\}", re.IGNORECASE)
 MAX_JOINT = 60  # characters between two boxes of one answer

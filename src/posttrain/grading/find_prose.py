@@ -27,6 +27,9 @@ _COPULA = re.compile(r"\b(?:is|are|was|were|be|equals)\b|=", re.IGNORECASE)
 _CONCLUDING = re.compile(r"\b(?:therefore|thus|so|hence|answer|finally|in total)\b", re.IGNORECASE)
 _CONFIDENCE = re.compile(r"\n\s*(?:confidence|certainty)\s*:[^\n]*\s*$", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|\\%|percent|pct)", re.IGNORECASE)
+_SMALL_WORDS = re.compile(
+    r"(?<![a-zA-Z'])(?:is|it|the|not|are|was|has|we|this|that|[a-z]{1,6}'(?:s|t|re|ll|ve|m))(?![a-zA-Z'])", re.IGNORECASE
+)
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
 _OTHER_SCRIPT = re.compile("[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2}")
@@ -40,7 +43,7 @@ def is_prose(text: str) -> bool:
         return True
     bare = re.sub(r"\\(?:text[a-z]*|mbox|mathrm)\s*\{[^{}]*\}|\\[a-zA-Z]+|_\{[^{}]*\}", " ", text)
     found = [w for w in re.findall(r"[a-zA-Z]{3,}", bare) if w not in FUNCTIONS and w.lower() not in _KNOWN]
-    return len(found) >= 3 or any(len(w) > 3 and not is_unit(w) for w in found)
+    return len(found) >= 3 or _SMALL_WORDS.search(bare) is not None or any(len(w) > 3 and not is_unit(w) for w in found)
 
 
 def said_in(line: str) -> str | None:

@@ -17,7 +17,7 @@ from posttrain.grading.structures import Comparison, LastResort
 
 INLINE_SECONDS = 0.5
 _WORDS = re.compile(r"[a-z0-9 :'.-]*[a-z]{2}[a-z0-9 :'.-]*")
-_LITERAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
+_LITERAL = re.compile(r"[+-]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
 _ADJACENT_BOXES = re.compile(r"\}\s*\\boxed\s*\{")
 _TORN_BOX = re.compile(r"\\boxed\s*\{(.*)$", re.DOTALL)  # data sets hold golds that were cut inside their box
 

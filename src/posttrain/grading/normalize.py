@@ -17,7 +17,7 @@ _MATH = {
     "ω": r"\omega ", "σ": r"\sigma ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "∣": "|", "′": "'", "“": '"', "”": '"', "’": "'", "，": ",", "、": ",", "。": ".", "：": ":", "（": "(", "）": ")",
     "≈": r"\approx ", "→": r"\to ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ",
-    "ℝ": r"\mathbb{R}", "²": "^{2}", "³": "^{3}",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "€": " ", "£": " ", "¥": " ", "₹": " ", "²": "^{2}", "³": "^{3}",
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -39,7 +39,7 @@ _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|ve
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
 _THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?| ?\{ ?, ?\} ?|\\ )\d{3})+)(?!\d)")
 _SPACE_GROUPS = re.compile(r"(?<![\d.,/^_])(\d{1,3})((?: \d{3})+)(?![\d/])")
-_COMMA_GROUPS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
+_COMMA_GROUPS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
 _SINGLE_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
 _DOUBLE_SLASH = re.compile(r"\\\\(?=[a-zA-Z{%$])")
 _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", r"\begin"), ("\x08oxed", r"\boxed"),
@@ -47,6 +47,7 @@ _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", 
 _JOINED_WORDS = re.compile(r"(?<=[\d)\]}])\s*(and|or)(?=[\s\d(A-Z\\$+-]|[a-z]\b)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d{1,30})\}")
+_ORDINAL = re.compile(r"(?<=\d)(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)(?![a-zA-Z]))")
 _PLAIN_TEXT = re.compile(r"\\text\s*\{([^a-zA-Z{}]*)\}")
 _LETTER_UNION = re.compile(r"(?<=[\])])\s*U\s*(?=[\[(])")
 _LEADING = re.compile(r"^(?:\\approx(?![a-z])|≈|=|~|:)\s*")
@@ -103,6 +104,7 @@ def latex(text: str) -> str:
         text = _SPACING.sub(" ", text)
         text = _DECORATION.sub(" ", text)
         text = _WRAPPERS.sub(" ", text)
+    text = _ORDINAL.sub("", text)
     text = text.replace("$", " ").replace("**", "^") if "$" in text or "**" in text else text
     text = _LETTER_UNION.sub(r" \\cup ", text)
     text = _SPACE_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), text)
@@ -121,6 +123,6 @@ def strip_ends(text: str) -> str:
 def words(text: str) -> str:
     """Text answers for comparison: LaTeX text commands, case, articles and outer punctuation away."""
     text = re.sub(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"[\\${}~]|\b(?:the|a|an)\b(?=\s+\w)", " ", text.lower())
+    text = re.sub(r"\\(?=[^a-z])|[${}~]|\b(?:the|a|an)\b(?=\s+\w)", " ", text.lower())
     text = re.sub(r"(?<=[a-z])[,;:!?]+(?=\s)", "", text)
     return " ".join(text.split()).strip(" .,;:!?\"'()*")

@@ -17,7 +17,7 @@ from posttrain.grading.tree import MAX_PIECE, Node, ParseError, number
 from posttrain.grading.vocabulary import FRACTIONS, FUNCTIONS, PERCENT, RELATIONS, SEPARATORS, TIMES, is_unit, unit_of
 
 _SETS = {"cup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus"}
-_DECIMAL_COMMA = re.compile(r"-?(?:\d{4,},\d+|\d{1,3},(?:\d\d|\d{4,}))(?![\d,])[^,]*")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d{4,},\d+|0,\d+|\d{1,3},(?:\d\d|\d{4,}))(?![\d,])[^,]*")
 _EUROPEAN_GROUPS = re.compile(r"-?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
 
 

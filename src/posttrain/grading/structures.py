@@ -254,7 +254,7 @@ def _valued(node: Node) -> Node | None:
     if operators[0] == "in":
         return settle(sides[1])
     if operators[0] == "~":
-        return settle(sides[0])
+        return settle(sides[1] if sides[0].kind == "sym" else sides[0])
     if not equal:
         return None
     if _is_name(sides[0]):
@@ -276,12 +276,12 @@ def _is_application(node: Node) -> bool:
     return node.kind == "mul" and len(node.args) == 2 and all(arg.kind == "sym" for arg in node.args)
 
 
-def _head(node: Node) -> str | None:
-    """The first symbol of an equation: `f` of f(x) = ..."""
+def _head(node: Node) -> str | Node:
+    """The first symbol of an equation, `f` of f(x) = ...; the whole side where it is none, as of sin x = ..."""
     side = node.args[1] if _is_name(node.args[1]) else node.args[2]
     while side.kind in ("mul", "abs", "ratio"):
         side = side.args[0]
-    return str(side.args[0]) if side.kind == "sym" else None
+    return str(side.args[0]) if side.kind == "sym" else side
 
 
 def _quotient(g: Node, a: Node) -> Node | None:

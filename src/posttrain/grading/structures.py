@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from posttrain.grading.algebra import points, same_scalar, same_value
 from posttrain.grading.evaluate import NoValueError, rational
-from posttrain.grading.shapes import REALS, ordered, parts, region, settle
+from posttrain.grading.regions import region
+from posttrain.grading.shapes import REALS, is_application, ordered, parts, settle
 from posttrain.grading.tree import (
     MAX_ITEMS,
     SCALARS,
@@ -66,9 +67,9 @@ class Comparison:
             return self._same_relation(gold, answer)
         if "rel" in (g, a):
             return self._relation_and_value(gold, answer)
-        if REALS in (gold, answer):
+        if REALS in (gold, answer) or any(n.kind == "fn" and n.args[0] == "minus" for n in (gold, answer)):
             left, right = region(gold), region(answer)
-            return self._same_kind(left, right) if left and right else False
+            return self._in_any_order(parts(left), parts(right)) if left and right else gold == answer
         if g == a == "seq":
             return self._same_sequence(gold, answer)
         if "union" in (g, a):
@@ -140,7 +141,7 @@ class Comparison:
 
     def _relation_and_value(self, gold: Node, answer: Node) -> bool | None:
         relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
-        if ordered(relation):
+        if ordered(relation) or relation.args[0] == ("!=",):
             here, there = region(relation), region(other)
             return self._in_any_order(parts(here), parts(there)) if here and there else False
         valued = _valued(relation)
@@ -269,11 +270,7 @@ def _valued(node: Node) -> Node | None:
 def _same_name(gold: Node, answer: Node) -> bool:
     """Whether two equations name the same thing; `y = ...` and `f(x) = ...` do."""
     heads = {_head(gold), _head(answer)}
-    return len(heads) == 1 or ("y" in heads and any(_is_application(n.args[1]) for n in (gold, answer)))
-
-
-def _is_application(node: Node) -> bool:
-    return node.kind == "mul" and len(node.args) == 2 and all(arg.kind == "sym" for arg in node.args)
+    return len(heads) == 1 or ("y" in heads and any(is_application(n.args[1]) for n in (gold, answer)))
 
 
 def _head(node: Node) -> str | Node:

@@ -97,6 +97,9 @@ class Atoms(Cursor):
     def factors(self) -> Node:
         raise NotImplementedError
 
+    def sum(self) -> Node:
+        raise NotImplementedError
+
     def product(self) -> Node:
         raise NotImplementedError
 
@@ -124,6 +127,8 @@ class Atoms(Cursor):
                 return self.command(value)
             if kind == "op" and value in "([":
                 return self.bracket(value)
+            if kind == "op" and value == "]":
+                return self.outward()
             if kind == "op" and value == "{":
                 return self.brace("}")
             if kind == "op" and value == "|":
@@ -259,6 +264,16 @@ class Atoms(Cursor):
                 raise ParseError("half-open group")
         return Node("seq", (opener, closer, *items))
 
+    def outward(self) -> Node:
+        """`]a, b[`: an interval whose brackets look away from what they leave out."""
+        items = [self.sum()]
+        while self.separator():
+            items.append(self.sum())
+        closer = self.expect("[", "]", ")")
+        if len(items) != 2:
+            raise ParseError("interval")
+        return Node("seq", ("(", "]" if closer == "]" else ")", *items))
+
     def brace(self, closer: str) -> Node:
         """`{...}` groups unless it lists; `\\{...\\}` is always a set, or the condition of a set builder."""
         bars, self.bars = (
@@ -269,8 +284,9 @@ class Atoms(Cursor):
         if is_set and self.here == Token("command", "}", self.here.spaced):
             self.at += 1
             return Node("set", ())
-        items = [self.relation()]
-        if is_set and (self.take("mid") or self.take("|")):
+        names = is_set and self.here.kind == "word" and self.stream[self.at + 1].value == ":"
+        items = [self.atom() if names else self.relation()]  # {x : x > 2} is no ratio
+        if is_set and (self.take("mid") or self.take("|") or (names and self.take(":"))):
             items = [self.listing()]
             is_set = False
         while self.separator():

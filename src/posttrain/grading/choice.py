@@ -7,10 +7,13 @@ import re
 from posttrain.grading.extract import Found, answer_tag, last_box
 
 LETTERS = "ABCDEFGHIJ"
-_ALONE = re.compile(rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:]\s+\S.*|,\s+[\"'$\w]{{2}}.*)", re.DOTALL)
+_ALONE = re.compile(
+    rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:]\s+\S.*|,\s+[\"'$\w]{{2}}.*)", re.DOTALL
+)
 _GOLD = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)|[.:])\s+\S.*| [A-Z][a-z]{2}.*)", re.DOTALL)
 _SAID = re.compile(
-    rf"(?:(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?\s*(?:(?:for sure|clearly|definitely)\s+)?(?:option|choice)?"
+    rf"(?:(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?"
+    rf"\s*(?:(?:for sure|clearly|definitely)\s+)?(?:option|choice)?"
     rf"|\bit(?:'s|\s+is))\s*[:\-]?[\s*$\"'\(\[]*"
     rf"(?:\\(?:text|mathrm|mathbf|boxed)\s*\{{\s*\(?)?([{LETTERS}])(?![a-zA-Z'’])",
     re.IGNORECASE,

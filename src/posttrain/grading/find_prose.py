@@ -28,7 +28,8 @@ _CONCLUDING = re.compile(r"\b(?:therefore|thus|so|hence|answer|finally|in total)
 _CONFIDENCE = re.compile(r"\n\s*(?:confidence|certainty)\s*:[^\n]*\s*$", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|\\%|percent|pct)", re.IGNORECASE)
 _SMALL_WORDS = re.compile(
-    r"(?<![a-zA-Z'])(?:is|it|the|not|are|was|has|we|this|that|[a-z]{1,6}'(?:s|t|re|ll|ve|m))(?![a-zA-Z'])", re.IGNORECASE
+    r"(?<![a-zA-Z'])(?:is|it|the|not|are|was|has|we|this|that|[a-z]{1,6}'(?:s|t|re|ll|ve|m))(?![a-zA-Z'])",
+    re.IGNORECASE,
 )
 _KNOWN = frozenset({*ALIASES, *CONSTANTS, *GREEK, *SEPARATORS, *PERCENT})
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d+,\d\d?(?![\d,.]*\d)")
@@ -51,7 +52,7 @@ def said_in(line: str) -> str | None:
     line = strip_ends(line)
     if _EXCLAIMED.search(line) and line.count("!") == 1:  # whoever calls out the answer means no factorial
         line = line[:-1]
-    span = _SPANS.match(line.lstrip("*_ ([\"")) if line else None
+    span = _SPANS.match(line.lstrip('*_ (["')) if line else None
     if span:
         return _joined_spans(line, list(_SPANS.finditer(line)), first=True)
     if parse(line) is not None and not is_prose(line):

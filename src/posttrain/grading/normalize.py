@@ -46,11 +46,15 @@ _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", 
                    ("\times", r"\times"), ("\text", r"\text"), ("\tfrac", r"\tfrac"))  # fmt: skip
 _JOINED_WORDS = re.compile(r"(?<=[\d)\]}])\s*(and|or)(?=[\s\d(A-Z\\$+-]|[a-z]\b)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d{1,30})\}")
-_ORDINAL = re.compile(r"(?<=\d)(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)(?![a-zA-Z]))")
+_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,30})\}")
+_GOING_ON = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9}?)(?:(\d)\3\3+|(\d{2,6}?)\4+)(?:\.\.\.|…|\\[lc]?dots)")
+_MODULO = re.compile(r"\(\s*\\?(?:text\s*\{\s*)?[bp]?mod(?:ulo)?\s*\}?\s*\{?(\w+)\}?\s*\)")
+_ORDINAL = re.compile(
+    r"(?<=\d)(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)(?![a-zA-Z]))"
+)
 _PLAIN_TEXT = re.compile(r"\\text\s*\{([^a-zA-Z{}]*)\}")
 _LETTER_UNION = re.compile(r"(?<=[\])])\s*U\s*(?=[\[(])")
-_LEADING = re.compile(r"^(?:\\approx(?![a-z])|≈|=|~|:)\s*")
+_LEADING = re.compile(r"^(?:\\(?:approx|sim|simeq)(?![a-z])|≈|=|~|:)\s*")
 _NON_DIGITS = re.compile(r"\D")
 
 
@@ -63,6 +67,11 @@ def unicode_to_latex(text: str) -> str:
     text = _LOWERED.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
     text = _VULGAR_RUN.sub(lambda m: f"({m[1]}+{_VULGAR[m[2]]})" if m[1] else f"({_VULGAR[m[2]]})", text)
     return text.translate(_TABLE)
+
+
+def _going_on(m: re.Match[str]) -> str:
+    """0.333... and 0.1666... written with a bar."""
+    return f"{m[1]}.{m[2]}\\overline{{{m[3] or m[4]}}}"
 
 
 def _repeating(m: re.Match[str]) -> str:
@@ -85,11 +94,16 @@ def join_groups(text: str) -> str:
 
 def latex(text: str) -> str:
     """The spelling that the lexer reads; dollars, spacing, sizes and degree signs are gone."""
+    text = text.strip("*") if "**" in text else text  # markdown
     for broken, whole in _BROKEN_ESCAPES:
         if broken in text:
             text = text.replace(broken, whole)
     if "\\\\" in text and not _SINGLE_SLASH.search(text):
         text = text.replace("\\\\", "\\")  # escaped twice, all of it
+    if "..." in text or "dots" in text or "…" in text:
+        text = _GOING_ON.sub(_going_on, text)
+    if "mod" in text:
+        text = _MODULO.sub(r"\\pmod{\1}", text)
     text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text))
     text = text.replace("{,}", ".") if "{,}" in text else text  # not between thousands: a decimal comma
     if "\\" in text:

@@ -43,7 +43,8 @@ def _solved(node: Node) -> Node | None:
         unknown, (low, high), signs = 1, (sides[0], sides[2]), (operators[0], operators[1])
     else:
         return None
-    if not _is_unknown(sides[unknown]) or symbols(low) | symbols(high):
+    bounds = symbols(low) | symbols(high)
+    if not _is_unknown(sides[unknown]) or (bounds if len(sides) == 2 else bounds & symbols(sides[unknown])):
         return None
     inside = interval("[" if signs[0] == "<=" else "(", low, high, "]" if signs[1] == "<=" else ")")
     return _unbarred(sides[unknown], inside) if sides[unknown].kind == "abs" else inside

@@ -6,6 +6,7 @@ from posttrain.grading.matrices import added, multiplied
 from posttrain.grading.tree import SCALARS, Node, signs
 
 REALS = Node("sym", ("\\mathbb R",))
+INTEGERS, NATURALS = Node("sym", ("\\mathbb Z",)), Node("sym", ("\\mathbb N",))
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -25,13 +26,27 @@ def settle(node: Node) -> Node:
         items: list[Node] = []
         for item in map(settle, node.args):
             items.extend(item.args if item.kind == "list" else (item,))
-        return Node("list", tuple(items))
+        return _without_quantifiers(items)
     if node.kind == "rel":
         return directed(node)
     if node.kind == "union" and all(part.kind in ("set", "list") or part.kind in SCALARS for part in node.args):
         members = [part.args if part.kind in ("set", "list") else (part,) for part in node.args]
         return Node("set", tuple(item for part in members for item in part))
+    if node.kind == "union":
+        return Node("union", tuple(Node("set", (part,)) if part.kind in SCALARS else part for part in node.args))
     return node
+
+
+def _without_quantifiers(items: list[Node]) -> Node:
+    """`k\\pi, k \\in \\mathbb{Z}`: what is said of the range of a letter is no item of the list."""
+    kept = [item for item in items if not _is_quantifier(item)]
+    if not kept or len(kept) == len(items):
+        return Node("list", tuple(items))
+    return kept[0] if len(kept) == 1 else Node("list", tuple(kept))
+
+
+def _is_quantifier(node: Node) -> bool:
+    return node.kind == "rel" and node.args[0] == ("in",) and node.args[2] in (INTEGERS, NATURALS)
 
 
 def directed(node: Node) -> Node:

@@ -18,6 +18,7 @@ from posttrain.grading.tree import (
     Node,
     has,
     number,
+    symbol,
     symbols,
     walk,
 )
@@ -76,6 +77,8 @@ class Comparison:
             return self._in_any_order(parts(gold), parts(answer))
         if g == a == "matrix":
             return self._same_matrix(gold, answer)
+        if "matrix" in (g, a) and (rows := _as_rows(answer if g == "matrix" else gold)) is not None:
+            return self._same_matrix(*((gold, rows) if g == "matrix" else (rows, answer)))
         if g == a == "ratio":
             return self._same_ratio(gold, answer)
         if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
@@ -162,8 +165,10 @@ class Comparison:
         if "!=" in (gold.args[0][0], answer.args[0][0]):
             return self._proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
         left, right = _valued(gold), _valued(answer)
-        if left is not None and right is not None and _same_name(gold, answer) and self.same(left, right):
-            return True
+        if left is not None and right is not None and _same_name(gold, answer):
+            verdict = self.same(left, right)
+            if verdict or has(gold, "unit") or has(answer, "unit"):  # a modulus must agree
+                return verdict
         return self._proportional(gold, answer)
 
     def _proportional(self, gold: Node, answer: Node, positive: bool = False) -> bool | None:
@@ -210,6 +215,13 @@ def all_of(verdicts: Sequence[bool | None]) -> bool | None:
     return None if None in verdicts else True
 
 
+def _as_rows(node: Node) -> Node | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    if node.kind != "seq" or any(row.kind != "seq" or row.args[:2] != ("[", "]") for row in node.args[2:]):
+        return None
+    return Node("matrix", tuple(row.args[2:] for row in node.args[2:]))
+
+
 def _inequalities(node: Node) -> bool:
     return node.kind == "list" and all(item.kind == "rel" and ordered(item) for item in node.args)
 
@@ -240,6 +252,12 @@ def _is_name(node: Node) -> bool:
         return False
     if node.kind == "mul" and node.args[0].kind == "sym" and any(arg.kind == "rel" for arg in node.args[1:]):
         return True  # P(X = 2)
+    if (
+        node.kind == "mul"
+        and node.args[0].kind == "pow"
+        and node.args[0].args == (symbol("f"), Node("neg", (number(1),)))
+    ):
+        return True  # f^{-1}(x)
     kinds = {n.kind for n in walk(node)}
     return kinds <= {"sym", "mul", "div", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
         node.kind != "fn" or node.args[0] not in ("sqrt", "cap", "minus")

@@ -19,6 +19,7 @@ from posttrain.grading.vocabulary import COUNTED
 
 # A decimal is taken as a rounding of the exact value only if it shows at least so many significant digits.
 ROUNDED_DIGITS = 6
+STEP_POINTS = 20
 MAX_SHIFT = 300  # of the decimal point in scientific notation
 # The signs and the size of the symbols' values at each point, alternating over the symbols.
 _POINTS = ((1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (1, 1, 17))
@@ -27,11 +28,23 @@ _PLAIN, _CLOSE, _SURE = 1e-4, 1e-9, 1e-40
 _FLOAT = 2.3e-16  # a double printed in full is right to this, not to its last digit
 
 
-def points(names: frozenset[str], whole: bool) -> Iterator[dict[str, Fraction]]:
-    """Five points with a fixed value per (symbol, point); whole numbers where factorials need them."""
+def points(names: frozenset[str], whole: bool, steps: bool = False) -> Iterator[dict[str, Fraction]]:
+    """Five points with a fixed value per (symbol, point); whole numbers where factorials need them.
+
+    steps: more of them, all small and whole, for functions that are flat almost everywhere.
+    """
     if not names:
         yield {}
         return
+    if steps:
+        for k in range(STEP_POINTS):
+            yield {
+                name: Fraction(1 + (zlib.crc32(name.encode()) + k * (3 + j)) % 40)
+                for j, name in enumerate(sorted(names))
+            }
+    if whole and len(names) > 1:  # n! / (n - k)! has a value where n is the greater
+        for order in (sorted(names), sorted(names, reverse=True)):
+            yield {name: Fraction(3 + 5 * j) for j, name in enumerate(order)}
     for k, (*signs, size) in enumerate(_POINTS):
         env = {}
         for j, name in enumerate(sorted(names)):
@@ -92,12 +105,16 @@ def same_value(a: Node, b: Node) -> bool | None:
     names = symbols(a) | symbols(b)
     whole = has(a, "fact", "big") or has(b, "fact", "big") or _counts(a) or _counts(b)
     complex_allowed = _imaginary(a) or _imaginary(b)
+    steps = _steps(a) or _steps(b)
     agreed = 0
-    for env in points(names, whole):
+    for env in points(names, whole, steps):
         here = _at(a, b, env, complex_allowed)
         if here is False:
             return _rounded(a, b) if not names else False
         agreed += here is True
+    if not agreed and names and not complex_allowed:  # nowhere real: complex values then, better than nothing
+        anywhere = {_at(a, b, env, True) for env in points(names, whole)}
+        return False if False in anywhere else True if anywhere == {True} else None
     return True if agreed >= (2 if names else 1) else None
 
 
@@ -107,6 +124,10 @@ def _infinite(node: Node) -> bool:
 
 def _imaginary(node: Node) -> bool:
     return any(n.kind == "const" and n.args[0] == "i" for n in walk(node))
+
+
+def _steps(node: Node) -> bool:
+    return any(n.kind == "fn" and n.args[0] in ("floor", "ceil") for n in walk(node))
 
 
 def _counts(node: Node) -> bool:

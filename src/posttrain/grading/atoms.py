@@ -145,7 +145,7 @@ class Atoms(Cursor):
         if run in ("e", "i"):
             return Node("const", (run,))
         if len(run) == 1 or run in GREEK:
-            return symbol(run)
+            return symbol(run + "(0)" if self.takes_zero() else run)
         if low in SEPARATORS:
             raise ParseError("separator")
         for size in (6, 5, 4, 3, 2):  # "sinx", "pir"
@@ -159,6 +159,14 @@ class Atoms(Cursor):
         # "xy^2" is x times y^2: the rest of the letters goes back to the stream
         self.stream.insert(self.at, Token("word", run[1:], False))
         return self.word(run[0])
+
+    def takes_zero(self) -> bool:
+        """`I(0)`: a function at zero; read as a product it would make everything around it zero."""
+        ahead = self.stream[self.at : self.at + 3]
+        if [token.value for token in ahead] != ["(", "0", ")"] or ahead[0].spaced:
+            return False
+        self.at += 3
+        return True
 
     def text(self, content: str) -> Node:
         """Text in the place of an expression: one letter is that letter; prose before an expression is skipped."""

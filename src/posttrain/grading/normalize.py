@@ -37,7 +37,7 @@ _SPACING = re.compile(
 )
 _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|vec|hat|widehat|bar|tilde)(?![a-zA-Z])")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
-_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?| ?\{ ?, ?\} ?|\\ )\d{3})+)(?!\d)")
+_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?: ?,? ?\\[,!;:] ?| ?\{ ?, ?\} ?|\\ )\d{3})+)(?!\d)")
 _SPACE_GROUPS = re.compile(r"(?<![\d.,/^_])(\d{1,3})((?: \d{3})+)(?![\d/])")
 _COMMA_GROUPS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
 _SINGLE_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")

@@ -294,7 +294,7 @@ def _same_name(gold: Node, answer: Node) -> bool:
 def _head(node: Node) -> str | Node:
     """The first symbol of an equation, `f` of f(x) = ...; the whole side where it is none, as of sin x = ..."""
     side = node.args[1] if _is_name(node.args[1]) else node.args[2]
-    while side.kind in ("mul", "abs", "ratio"):
+    if is_application(side):
         side = side.args[0]
     return str(side.args[0]) if side.kind == "sym" else side
 

@@ -19,6 +19,8 @@ from posttrain.grading.vocabulary import COUNTED
 
 # A decimal is taken as a rounding of the exact value only if it shows at least so many significant digits.
 ROUNDED_DIGITS = 6
+STEP_POINTS = 20
+MAX_SHIFT = 300  # of the decimal point in scientific notation
 # The signs and the size of the symbols' values at each point, alternating over the symbols.
 _POINTS = ((1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (1, 1, 17))
 _STRUCTURES = frozenset({"set", "list", "rel", "union", "matrix", "text", "ratio"})
@@ -26,11 +28,23 @@ _PLAIN, _CLOSE, _SURE = 1e-4, 1e-9, 1e-40
 _FLOAT = 2.3e-16  # a double printed in full is right to this, not to its last digit
 
 
-def points(names: frozenset[str], whole: bool) -> Iterator[dict[str, Fraction]]:
-    """Five points with a fixed value per (symbol, point); whole numbers where factorials need them."""
+def points(names: frozenset[str], whole: bool, steps: bool = False) -> Iterator[dict[str, Fraction]]:
+    """Five points with a fixed value per (symbol, point); whole numbers where factorials need them.
+
+    steps: more of them, all small and whole, for functions that are flat almost everywhere.
+    """
     if not names:
         yield {}
         return
+    if steps:
+        for k in range(STEP_POINTS):
+            yield {
+                name: Fraction(1 + (zlib.crc32(name.encode()) + k * (3 + j)) % 40)
+                for j, name in enumerate(sorted(names))
+            }
+    if whole and len(names) > 1:  # n! / (n - k)! has a value where n is the greater
+        for order in (sorted(names), sorted(names, reverse=True)):
+            yield {name: Fraction(3 + 5 * j) for j, name in enumerate(order)}
     for k, (*signs, size) in enumerate(_POINTS):
         env = {}
         for j, name in enumerate(sorted(names)):
@@ -91,12 +105,16 @@ def same_value(a: Node, b: Node) -> bool | None:
     names = symbols(a) | symbols(b)
     whole = has(a, "fact", "big") or has(b, "fact", "big") or _counts(a) or _counts(b)
     complex_allowed = _imaginary(a) or _imaginary(b)
+    steps = _steps(a) or _steps(b)
     agreed = 0
-    for env in points(names, whole):
+    for env in points(names, whole, steps):
         here = _at(a, b, env, complex_allowed)
         if here is False:
             return _rounded(a, b) if not names else False
         agreed += here is True
+    if not agreed and names and not complex_allowed:  # nowhere real: complex values then, better than nothing
+        anywhere = {_at(a, b, env, True) for env in points(names, whole)}
+        return False if False in anywhere else True if anywhere == {True} else None
     return True if agreed >= (2 if names else 1) else None
 
 
@@ -108,6 +126,10 @@ def _imaginary(node: Node) -> bool:
     return any(n.kind == "const" and n.args[0] == "i" for n in walk(node))
 
 
+def _steps(node: Node) -> bool:
+    return any(n.kind == "fn" and n.args[0] in ("floor", "ceil") for n in walk(node))
+
+
 def _counts(node: Node) -> bool:
     return any(n.kind == "fn" and n.args[0] in ("binom", "gcd", "lcm") for n in walk(node))
 
@@ -117,11 +139,21 @@ def _decimal(node: Node) -> tuple[Fraction, int] | None:
     sign = 1
     while node.kind in ("neg", "unit", "percent"):
         sign, node = -sign if node.kind == "neg" else sign, node.args[0]
-    if node.kind != "dec":
+    number, places = node.args if node.kind == "dec" else _scientific(node)
+    if not places:
         return None
-    number, places = node.args
     shown = len(str(abs(number.numerator * 10**places // number.denominator)))
     return (sign * number, places) if shown >= ROUNDED_DIGITS else None
+
+
+def _scientific(node: Node) -> tuple[Fraction, int]:
+    """(value, places) of `2.31 \\times 10^{-3}`; no places for anything else."""
+    if node.kind == "mul" and len(node.args) == 2 and node.args[0].kind == "dec" and node.args[1].kind == "pow":
+        (number, places), (base, exponent) = node.args[0].args, node.args[1].args
+        shift = _exact(exponent, {}) if base == Node("num", (Fraction(10),)) else None
+        if shift is not None and shift.denominator == 1 and abs(shift) <= MAX_SHIFT:
+            return number * Fraction(10) ** int(shift), places - int(shift)
+    return Fraction(0), 0
 
 
 def _rounded(a: Node, b: Node) -> bool:

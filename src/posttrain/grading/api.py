@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from posttrain.grading import programs, text
 from posttrain.grading.cache import Cache, Decision, Key
+from posttrain.grading.extract import Found
 from posttrain.grading.pool import Result, compare_all
 from posttrain.grading.specs import SPECS, Spec, get_spec
 from posttrain.grading.structures import OutOfTimeError
@@ -90,6 +91,8 @@ def _read(problem: Problem, response: str, truncated: bool, rules: Spec) -> _Rea
     if rules.whole is not None and not rules.whole(turn):
         return _Read(Verdict(False, False, None, "truncated" if truncated else "bad_format"))
     found = rules.find(text.cap(parts.answer), truncated)
+    if rules.symbolic and parts.answer.strip() == problem.answer.strip():
+        found = Found(rules.gold(problem.answer), "whole")  # word for word, whatever it is
     if found is None or not found.text:
         return _Read(Verdict(False, False, None, "truncated" if truncated else "no_answer"))
     return _Read(None, (rules.name, rules.gold(problem.answer), found.text), found.how in rules.explicit)

@@ -17,7 +17,9 @@ from posttrain.grading.vocabulary import (
     FUNCTIONS,
     GREEK,
     OPEN_FUNCTIONS,
+    RELATIONS,
     SEPARATORS,
+    TIMES,
 )
 
 SYMBOLS = {
@@ -35,6 +37,10 @@ STARTING = (
 _ROUNDING = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _TEXT_SEPARATOR = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*", re.IGNORECASE)
+# Commands that mean something only together with what stands around them, and what we can't read.
+_NOT_ALONE = frozenset(
+    "} | right rfloor rceil rvert rangle mid not lim int iint iiint oint to pmod bmod mod over atop choose".split()
+) | frozenset(RELATIONS) | TIMES | frozenset({"pm", "mp", "cup", "cap", "setminus", "backslash", "div"})  # fmt: skip
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "smallmatrix", "array", "cases"})
 
 
@@ -91,6 +97,9 @@ class Atoms(Cursor):
     def factors(self) -> Node:
         raise NotImplementedError
 
+    def sum(self) -> Node:
+        raise NotImplementedError
+
     def product(self) -> Node:
         raise NotImplementedError
 
@@ -118,6 +127,8 @@ class Atoms(Cursor):
                 return self.command(value)
             if kind == "op" and value in "([":
                 return self.bracket(value)
+            if kind == "op" and value == "]":
+                return self.outward()
             if kind == "op" and value == "{":
                 return self.brace("}")
             if kind == "op" and value == "|":
@@ -134,7 +145,7 @@ class Atoms(Cursor):
         if run in ("e", "i"):
             return Node("const", (run,))
         if len(run) == 1 or run in GREEK:
-            return symbol(run)
+            return symbol(run + "(0)" if self.takes_zero() else run)
         if low in SEPARATORS:
             raise ParseError("separator")
         for size in (6, 5, 4, 3, 2):  # "sinx", "pir"
@@ -148,6 +159,14 @@ class Atoms(Cursor):
         # "xy^2" is x times y^2: the rest of the letters goes back to the stream
         self.stream.insert(self.at, Token("word", run[1:], False))
         return self.word(run[0])
+
+    def takes_zero(self) -> bool:
+        """`I(0)`: a function at zero; read as a product it would make everything around it zero."""
+        ahead = self.stream[self.at : self.at + 3]
+        if [token.value for token in ahead] != ["(", "0", ")"] or ahead[0].spaced:
+            return False
+        self.at += 3
+        return True
 
     def text(self, content: str) -> Node:
         """Text in the place of an expression: one letter is that letter; prose before an expression is skipped."""
@@ -188,9 +207,11 @@ class Atoms(Cursor):
             return self.brace("\\}")
         if name == "mathbb":
             return symbol("\\mathbb " + shown(self.argument()))
-        if name == "boxed":
+        if name.endswith("boxed"):
             return self.argument()
-        raise ParseError(f"unknown command {name!r}")
+        if name in _NOT_ALONE:
+            raise ParseError(f"command {name!r}")
+        return symbol("\\" + name)  # unknown: a name of its own
 
     def argument(self, last: bool = False) -> Node:
         """What TeX takes as one argument: a group, a command, or a single digit (`\\frac12`)."""
@@ -251,6 +272,16 @@ class Atoms(Cursor):
                 raise ParseError("half-open group")
         return Node("seq", (opener, closer, *items))
 
+    def outward(self) -> Node:
+        """`]a, b[`: an interval whose brackets look away from what they leave out."""
+        items = [self.sum()]
+        while self.separator():
+            items.append(self.sum())
+        closer = self.expect("[", "]", ")")
+        if len(items) != 2:
+            raise ParseError("interval")
+        return Node("seq", ("(", "]" if closer == "]" else ")", *items))
+
     def brace(self, closer: str) -> Node:
         """`{...}` groups unless it lists; `\\{...\\}` is always a set, or the condition of a set builder."""
         bars, self.bars = (
@@ -261,8 +292,9 @@ class Atoms(Cursor):
         if is_set and self.here == Token("command", "}", self.here.spaced):
             self.at += 1
             return Node("set", ())
-        items = [self.relation()]
-        if is_set and (self.take("mid") or self.take("|")):
+        names = is_set and self.here.kind == "word" and self.stream[self.at + 1].value == ":"
+        items = [self.atom() if names else self.relation()]  # {x : x > 2} is no ratio
+        if is_set and (self.take("mid") or self.take("|") or (names and self.take(":"))):
             items = [self.listing()]
             is_set = False
         while self.separator():

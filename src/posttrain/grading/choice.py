@@ -7,15 +7,20 @@ import re
 from posttrain.grading.extract import Found, answer_tag, last_box
 
 LETTERS = "ABCDEFGHIJ"
-_ALONE = re.compile(rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:,]\s+[\"'$\w]{{2}}.*)", re.DOTALL)
-_GOLD = re.compile(r"\(?[A-J]\)?[.:]?|\([A-J]\)\s+\S.*")
+_ALONE = re.compile(
+    rf"[\(\[]?\s*([{LETTERS}{LETTERS.lower()}])\s*(?:[\)\].:]*|[\)\].:]\s+\S.*|,\s+[\"'$\w]{{2}}.*)", re.DOTALL
+)
+_GOLD = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)|[.:])\s+\S.*| [A-Z][a-z]{2}.*)", re.DOTALL)
 _SAID = re.compile(
-    rf"(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?\s*(?:option|choice)?\s*[:\-]?[\s*$\"'\(\[]*"
+    rf"(?:(?:answer|choice|option|choose|select)(?:\s+is|\s*:)?"
+    rf"\s*(?:(?:for sure|clearly|definitely)\s+)?(?:option|choice)?"
+    rf"|\bit(?:'s|\s+is))\s*[:\-]?[\s*$\"'\(\[]*"
     rf"(?:\\(?:text|mathrm|mathbf|boxed)\s*\{{\s*\(?)?([{LETTERS}])(?![a-zA-Z'’])",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"(?:not|n't|isn.t|never)\s+(?:\w+\s+)?$", re.IGNORECASE)
 _CAPITAL = re.compile(rf"(?<![a-zA-Z'’])([{LETTERS}])(?![a-zA-Z'’])")
+_FIRST = re.compile(rf"\s*(?!.*\bnot\b)(?:[a-z]+\s+){{0,3}}([{LETTERS}])(?=[.,:;)])")
 _BRACKETED = re.compile(rf"[\(\[]([{LETTERS}])[\)\]]")
 
 
@@ -51,6 +56,8 @@ def find_choice(text: str, truncated: bool) -> Found | None:
         return None
     if (alone := letter(text)) is not None:
         return Found(alone, "alone")
+    if (first := _FIRST.match(text)) is not None:
+        return Found(first[1], "letter")
     for pattern in (_BRACKETED, _CAPITAL):
         named = [m[1] for m in pattern.finditer(text) if m[1] not in "AI" or pattern is _BRACKETED]
         if named and len(set(named)) == 1:
@@ -59,9 +66,11 @@ def find_choice(text: str, truncated: bool) -> Found | None:
 
 
 def same(gold: str, answer: str) -> bool:
-    chosen = letter(gold)
-    return chosen is not None and chosen == letter(answer)
+    chosen = gold_letter(gold)
+    return len(chosen) == 1 and chosen == letter(answer)
 
 
 def gold_letter(gold: str) -> str:
-    return letter(gold) or gold
+    """The letter of a gold such as `C`, `(C)`, `(D) Alina`, `C. x = 42`; a gold that is none of these as it is."""
+    m = _GOLD.fullmatch(_undressed(gold))
+    return m[1] if m else letter(gold) or gold

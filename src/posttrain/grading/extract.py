@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from posttrain.grading.numbers import find_numbers, plain
 
-_BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
+_BOX = re.compile(r"\\(?:[a-z]*boxed|f?box)(?![a-zA-Z])\s*")
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 HASHES = re.compile(r"####[ \t]*:?[ \t]*")
 _PHRASE = re.compile(r"\b(?:answer|result)(?:\s+is|\s+are|\s*:|\s*=)\s*(?::|\*\*)?[ \t]*", re.IGNORECASE)

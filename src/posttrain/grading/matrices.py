@@ -1,4 +1,4 @@
-"""Products of matrices and of scalars with matrices, written out entry by entry."""
+"""Sums and products of matrices and of scalars with matrices, written out entry by entry."""
 
 from __future__ import annotations
 
@@ -18,6 +18,26 @@ def multiplied(node: Node) -> Node:
             return node
         product = pair
     return product
+
+
+def added(node: Node) -> Node:
+    """A sum of matrices of one shape as one matrix; any other sum as it is."""
+    terms = [_signed(term) for term in node.args]
+    shapes = {tuple(map(len, matrix.args)) for matrix, _ in terms if matrix.kind == "matrix"}
+    if len(shapes) != 1 or any(matrix.kind != "matrix" for matrix, _ in terms):
+        return node
+    rows = []
+    for i, width in enumerate(shapes.pop()):
+        cells = [[(m.args[i][j], plus) for m, plus in terms] for j in range(width)]
+        rows.append(tuple(Node("add", tuple(x if plus else Node("neg", (x,)) for x, plus in cell)) for cell in cells))
+    return Node("matrix", tuple(rows))
+
+
+def _signed(term: Node) -> tuple[Node, bool]:
+    """A term without its sign, its products multiplied out; whether the sign was plus."""
+    plus = term.kind != "neg"
+    inner = term if plus else term.args[0]
+    return (multiplied(inner) if inner.kind == "mul" else inner), plus
 
 
 def _times(a: Node, b: Node) -> Node | None:

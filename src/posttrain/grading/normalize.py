@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from posttrain.grading.numbers import clean_characters, fold_digits
+from posttrain.grading.numbers import VULGAR, clean_characters, fold_digits
 
 _MATH = {
     "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
@@ -17,12 +17,11 @@ _MATH = {
     "ω": r"\omega ", "σ": r"\sigma ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "∣": "|", "′": "'", "“": '"', "”": '"', "’": "'", "，": ",", "、": ",", "。": ".", "：": ":", "（": "(", "）": ")",
     "≈": r"\approx ", "→": r"\to ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ",
-    "ℝ": r"\mathbb{R}", "²": "^{2}", "³": "^{3}",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "€": " ", "£": " ", "¥": " ", "₹": " ", "²": "^{2}", "³": "^{3}",
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
-           "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}  # fmt: skip
+_VULGAR = {sign: f"{above}/{below}" for sign, (above, below) in VULGAR.items()}
 _TABLE = {ord(k): v for k, v in _MATH.items()}
 _RAISED = re.compile("(?<=[\\w)\\]}])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
@@ -30,25 +29,32 @@ _VULGAR_RUN = re.compile("(\\d*)\\s?([" + "".join(_VULGAR) + "])")
 
 _DECORATION = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|mathstrut|hfill"
-    r"|strut|boldsymbol|bm|phantom|quad|qquad|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
+    r"|strut|boldsymbol|bm|phantom|enspace|thinspace|medspace|smallskip|medskip|bigskip|small|large|Large)(?![a-zA-Z])"
+    r"|\\q?quad"  # with or without a space behind it: no other command begins so
 )
 _SPACING = re.compile(
     r"(?<!\\)\\[!,;:> ]|~|\\hspace\*?\{[^{}]*\}|\\vspace\*?\{[^{}]*\}|\\label\{[^{}]*\}|\\tag\{[^{}]*\}"
 )
 _WRAPPERS = re.compile(r"\\(?:mathbf|mathit|mathcal|mathsf|overline|underline|vec|hat|widehat|bar|tilde)(?![a-zA-Z])")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
-_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:,?\\[,!;:] ?|\{,\}|\\ )\d{3})+)(?!\d)")
+_THIN_GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?: ?,? ?\\[,!;:] ?| ?\{ ?, ?\} ?|\\ )\d{3})+)(?!\d)")
 _SPACE_GROUPS = re.compile(r"(?<![\d.,/^_])(\d{1,3})((?: \d{3})+)(?![\d/])")
-_COMMA_GROUPS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
+_COMMA_GROUPS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,(?:\\!)?\d{3})+)(?!,?\d)")
+_SINGLE_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
 _DOUBLE_SLASH = re.compile(r"\\\\(?=[a-zA-Z{%$])")
 _BROKEN_ESCAPES = (("\x0crac", r"\frac"), ("\x08inom", r"\binom"), ("\x08egin", r"\begin"), ("\x08oxed", r"\boxed"),
                    ("\times", r"\times"), ("\text", r"\text"), ("\tfrac", r"\tfrac"))  # fmt: skip
 _JOINED_WORDS = re.compile(r"(?<=[\d)\]}])\s*(and|or)(?=[\s\d(A-Z\\$+-]|[a-z]\b)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d{1,30})\}")
+_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,30})\}")
+_GOING_ON = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9}?)(?:(\d)\3\3+|(\d{2,6}?)\4+)(?:\.\.\.|…|\\[lc]?dots)")
+_MODULO = re.compile(r"\(\s*\\?(?:text\s*\{\s*)?[bp]?mod(?:ulo)?\s*\}?\s*\{?(\w+)\}?\s*\)")
+_ORDINAL = re.compile(
+    r"(?<=\d)(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)(?![a-zA-Z]))"
+)
 _PLAIN_TEXT = re.compile(r"\\text\s*\{([^a-zA-Z{}]*)\}")
 _LETTER_UNION = re.compile(r"(?<=[\])])\s*U\s*(?=[\[(])")
-_LEADING = re.compile(r"^(?:\\approx(?![a-z])|≈|=|~|:)\s*")
+_LEADING = re.compile(r"^(?:\\(?:approx|sim|simeq)(?![a-z])|≈|=|~|:)\s*")
 _NON_DIGITS = re.compile(r"\D")
 
 
@@ -61,6 +67,11 @@ def unicode_to_latex(text: str) -> str:
     text = _LOWERED.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
     text = _VULGAR_RUN.sub(lambda m: f"({m[1]}+{_VULGAR[m[2]]})" if m[1] else f"({_VULGAR[m[2]]})", text)
     return text.translate(_TABLE)
+
+
+def _going_on(m: re.Match[str]) -> str:
+    """0.333... and 0.1666... written with a bar."""
+    return f"{m[1]}.{m[2]}\\overline{{{m[3] or m[4]}}}"
 
 
 def _repeating(m: re.Match[str]) -> str:
@@ -83,10 +94,18 @@ def join_groups(text: str) -> str:
 
 def latex(text: str) -> str:
     """The spelling that the lexer reads; dollars, spacing, sizes and degree signs are gone."""
+    text = text.strip("*") if "**" in text else text  # markdown
     for broken, whole in _BROKEN_ESCAPES:
         if broken in text:
             text = text.replace(broken, whole)
-    text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text)).replace("{,}", "")
+    if "\\\\" in text and not _SINGLE_SLASH.search(text):
+        text = text.replace("\\\\", "\\")  # escaped twice, all of it
+    if "..." in text or "dots" in text or "…" in text:
+        text = _GOING_ON.sub(_going_on, text)
+    if "mod" in text:
+        text = _MODULO.sub(r"\\pmod{\1}", text)
+    text = _THIN_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), unicode_to_latex(text))
+    text = text.replace("{,}", ".") if "{,}" in text else text  # not between thousands: a decimal comma
     if "\\" in text:
         if "\\\\" in text and "\\begin" not in text:
             text = _DOUBLE_SLASH.sub(r"\\", text)
@@ -99,6 +118,7 @@ def latex(text: str) -> str:
         text = _SPACING.sub(" ", text)
         text = _DECORATION.sub(" ", text)
         text = _WRAPPERS.sub(" ", text)
+    text = _ORDINAL.sub("", text)
     text = text.replace("$", " ").replace("**", "^") if "$" in text or "**" in text else text
     text = _LETTER_UNION.sub(r" \\cup ", text)
     text = _SPACE_GROUPS.sub(lambda m: _NON_DIGITS.sub("", m[0]), text)
@@ -117,5 +137,6 @@ def strip_ends(text: str) -> str:
 def words(text: str) -> str:
     """Text answers for comparison: LaTeX text commands, case, articles and outer punctuation away."""
     text = re.sub(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"[\\${}~]|\b(?:the|a|an)\b(?=\s+\w)", " ", text.lower())
+    text = re.sub(r"\\(?=[^a-z])|[${}~]|\b(?:the|a|an)\b(?=\s+\w)", " ", text.lower())
+    text = re.sub(r"(?<=[a-z])[,;:!?]+(?=\s)", "", text)
     return " ".join(text.split()).strip(" .,;:!?\"'()*")

@@ -22,10 +22,13 @@ _SPACES = dict.fromkeys(
 _CHARACTERS = {**_MINUS, **_DROP, **_SPACES}
 
 NUMBER = (
-    r"[+-]?(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,4}(?![\w.]))?"
+    r"[+-]?(?:[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,4}(?![\w.]))?"
     r"|[+-]?\.\d+"
 )
-_ONE = re.compile(rf"(?<![\w.])(?:{NUMBER})(?:\s?/\s?\d+(?![\d.]))?")
+VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
+          "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8)}  # fmt: skip
+_VULGAR_RUN = re.compile("(\\d{0,9})\\s?([" + "".join(VULGAR) + "])")
+_ONE = re.compile(rf"(?<![A-Za-z\d_.\u00c0-\u024f])(?:{NUMBER})(?:\s?/\s?\d+(?!\d|\.\d))?")
 _LATEX_FRACTION = re.compile(r"([+-]?)\s*\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _LATEX_NOISE = re.compile(r"\\[!,;: ]|\\\$|\$|\{,\}|\\(?:text|mathrm|mathbf)\s*\{|[{}*~]")
 
@@ -78,10 +81,18 @@ def _decimal(text: str) -> Fraction | None:
 def plain(text: str) -> str:
     """The text with the LaTeX around its numbers taken away: fractions as a/b, no currency, no thin spaces."""
     text = fold_digits(clean_characters(text))
+    if not text.isascii():
+        text = _VULGAR_RUN.sub(_improper, text)
     if "\\" in text:
         text = _LATEX_FRACTION.sub(lambda m: f"{m[1]}{m[2] or m[3]}/{m[4] or m[5]}", text)
         text = text.replace("\\%", "%").replace("\\$", "")
     return _LATEX_NOISE.sub(lambda m: "," if m[0] == "{,}" else "", text)
+
+
+def _improper(m: re.Match[str]) -> str:
+    """`2½` as 5/2."""
+    above, below = VULGAR[m[2]]
+    return f"{int(m[1] or 0) * below + above}/{below}"
 
 
 def find_numbers(text: str) -> list[str]:

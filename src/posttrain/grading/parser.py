@@ -14,10 +14,20 @@ from posttrain.grading.atoms import STARTING, Atoms, indexed, separating, shown
 from posttrain.grading.lexer import tokens
 from posttrain.grading.normalize import join_groups, latex
 from posttrain.grading.tree import MAX_PIECE, Node, ParseError, number
-from posttrain.grading.vocabulary import FRACTIONS, FUNCTIONS, PERCENT, RELATIONS, SEPARATORS, TIMES, is_unit, unit_of
+from posttrain.grading.vocabulary import (
+    FRACTIONS,
+    FUNCTIONS,
+    PERCENT,
+    RELATIONS,
+    SEPARATORS,
+    TIMES,
+    UNITS,
+    is_unit,
+    unit_of,
+)
 
 _SETS = {"cup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus"}
-_DECIMAL_COMMA = re.compile(r"-?(?:\d{4,},\d+|\d{1,3},(?:\d\d|\d{4,}))(?![\d,])[^,]*")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d{4,},\d+|0,\d+|\d{1,3},(?:\d\d|\d{4,}))(?![\d,])[^,]*")
 _EUROPEAN_GROUPS = re.compile(r"-?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
 
 
@@ -66,6 +76,10 @@ class Parser(Atoms):
     def ratio(self) -> Node:
         """`a : b : c`, and unions of intervals and sets."""
         first = self.sum()
+        if self.take("pmod", "bmod", "mod"):
+            return Node("unit", (first, f"mod {shown(self.argument(last=True))}"))
+        if self.take("choose"):
+            return Node("fn", ("binom", first, self.sum()))
         if self.sees(":"):
             parts = [first]
             while self.take(":"):
@@ -106,6 +120,7 @@ class Parser(Atoms):
                 left = self.bare_unit(left)
             elif (part := self.fraction_of_mixed(left)) is not None:
                 left = _plus_fraction(left, part)
+                left = Node("percent", (left,)) if self.take("%") else left
             elif self.starts_factor():
                 left = _times(left, self.power())
             else:
@@ -179,7 +194,7 @@ class Parser(Atoms):
         word = self.next().value.strip()
         while True:  # km / h^2
             if self.take("^"):
-                word += f"^{shown(self.script())}"
+                word = (UNITS.get(word.lower()) or word) + f"^{shown(self.script())}"
             elif self.sees("/") and self.stream[self.at + 1].kind == "text":
                 self.at += 1
                 word += " per " + self.next().value.strip()
@@ -197,7 +212,7 @@ class Parser(Atoms):
         if words[0].lower() in PERCENT:
             return Node("percent", (left,))
         if self.take("^"):
-            words.append(f"^{shown(self.script())}")
+            words[-1] = (UNITS.get(words[-1].lower()) or words[-1]) + f"^{shown(self.script())}"
         return Node("unit", (left, unit_of(" ".join(words))))
 
     def fraction_of_mixed(self, left: Node) -> Node | None:
@@ -207,7 +222,7 @@ class Parser(Atoms):
             return None
         kind, value, spaced = self.here
         if kind == "command" and value in FRACTIONS:
-            start, part = self.at, self.power()
+            start, part = self.at, self.atom()
             if all(side.kind == "num" for side in part.args) and part.kind == "div":
                 return part
             self.at = start  # `\frac12` was split into digits meanwhile, which reads the same again

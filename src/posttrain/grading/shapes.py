@@ -1,12 +1,12 @@
-"""Structures in one form before they are compared: ± written out, > turned round, inequalities as intervals."""
+"""Structures in one form before they are compared: ± written out, > turned round, matrices multiplied and added."""
 
 from __future__ import annotations
 
-from posttrain.grading.evaluate import FLOATS, NoValueError, value
-from posttrain.grading.matrices import multiplied
-from posttrain.grading.tree import INFINITY, MINUS_INFINITY, SCALARS, Node, signs, symbols
+from posttrain.grading.matrices import added, multiplied
+from posttrain.grading.tree import SCALARS, Node, signs
 
 REALS = Node("sym", ("\\mathbb R",))
+INTEGERS, NATURALS = Node("sym", ("\\mathbb Z",)), Node("sym", ("\\mathbb N",))
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -14,6 +14,8 @@ def settle(node: Node) -> Node:
     """The form that is compared."""
     if node.kind == "mul":
         node = multiplied(node)
+    elif node.kind == "add":
+        node = added(node)
     if node.kind in SCALARS or node.kind == "rel":
         upper = signs(node)
         if len(upper) == 2 and upper[0] != upper[1]:
@@ -24,13 +26,27 @@ def settle(node: Node) -> Node:
         items: list[Node] = []
         for item in map(settle, node.args):
             items.extend(item.args if item.kind == "list" else (item,))
-        return Node("list", tuple(items))
+        return _without_quantifiers(items)
     if node.kind == "rel":
         return directed(node)
     if node.kind == "union" and all(part.kind in ("set", "list") or part.kind in SCALARS for part in node.args):
         members = [part.args if part.kind in ("set", "list") else (part,) for part in node.args]
         return Node("set", tuple(item for part in members for item in part))
+    if node.kind == "union":
+        return Node("union", tuple(Node("set", (part,)) if part.kind in SCALARS else part for part in node.args))
     return node
+
+
+def _without_quantifiers(items: list[Node]) -> Node:
+    """`k\\pi, k \\in \\mathbb{Z}`: what is said of the range of a letter is no item of the list."""
+    kept = [item for item in items if not _is_quantifier(item)]
+    if not kept or len(kept) == len(items):
+        return Node("list", tuple(items))
+    return kept[0] if len(kept) == 1 else Node("list", tuple(kept))
+
+
+def _is_quantifier(node: Node) -> bool:
+    return node.kind == "rel" and node.args[0] == ("in",) and node.args[2] in (INTEGERS, NATURALS)
 
 
 def directed(node: Node) -> Node:
@@ -41,60 +57,15 @@ def directed(node: Node) -> Node:
     return node
 
 
-# --- collections
+def is_application(node: Node) -> bool:
+    """f(x), which is read as a product of letters."""
+    return node.kind == "mul" and len(node.args) == 2 and all(arg.kind == "sym" for arg in node.args)
 
 
 def ordered(node: Node) -> bool:
+    """Whether a node is an inequality, or a chain of them."""
     return node.kind == "rel" and bool(node.args[0]) and all(o in _MIRROR for o in node.args[0])
-
-
-def region(node: Node) -> Node | None:
-    """An interval or union for inequalities in one unknown; other structures as they are; None if it isn't one."""
-    if node.kind in ("seq", "union", "set"):
-        return node
-    if node == REALS:
-        return Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
-    if node.kind == "list":
-        return _joined([region(item) for item in node.args])
-    if node.kind == "rel" and node.args[0] == ("in",):
-        return region(node.args[2])
-    if not ordered(node):
-        return None
-    operators, *sides = directed(node).args
-    if any(o not in ("<", "<=") for o in operators):
-        return None
-    if len(sides) == 2:
-        if sides[0].kind == "sym" and not symbols(sides[1]):
-            return Node("seq", ("(", "]" if operators[0] == "<=" else ")", MINUS_INFINITY, sides[1]))
-        if sides[1].kind == "sym" and not symbols(sides[0]):
-            return Node("seq", ("[" if operators[0] == "<=" else "(", ")", sides[0], INFINITY))
-    if len(sides) == 3 and sides[1].kind == "sym" and not symbols(sides[0]) | symbols(sides[2]):
-        closed = ["[" if operators[0] == "<=" else "(", "]" if operators[1] == "<=" else ")"]
-        return Node("seq", (*closed, sides[0], sides[2]))
-    return None
-
-
-def _joined(regions: list[Node | None]) -> Node | None:
-    """The union; two half-lines that overlap (`x > 1 and x < 2`) are meant as their intersection."""
-    known = [r for r in regions if r is not None]
-    if len(known) < len(regions):
-        return None
-    if len(known) == 2 and all(r.kind == "seq" and len(r.args) == 4 for r in known):
-        for up, down in (known, known[::-1]):
-            if up.args[3] == INFINITY and down.args[2] == MINUS_INFINITY and _below(up.args[2], down.args[3]):
-                return Node("seq", (up.args[0], down.args[1], up.args[2], down.args[3]))
-    return Node("union", tuple(part for r in known for part in parts(r)))
-
-
-def _below(a: Node, b: Node) -> bool:
-    try:
-        return bool(value(a, {}, FLOATS).real < value(b, {}, FLOATS).real)
-    except NoValueError:
-        return False
 
 
 def parts(node: Node) -> tuple[Node, ...]:
     return node.args if node.kind == "union" else (node,)
-
-
-# --- matrices and ratios

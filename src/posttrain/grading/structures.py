@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 
 from posttrain.grading.algebra import points, same_scalar, same_value
 from posttrain.grading.evaluate import NoValueError, rational
-from posttrain.grading.shapes import REALS, ordered, parts, region, settle
+from posttrain.grading.regions import region
+from posttrain.grading.shapes import REALS, is_application, ordered, parts, settle
 from posttrain.grading.tree import (
     MAX_ITEMS,
     SCALARS,
     Node,
     has,
     number,
+    symbol,
     symbols,
     walk,
 )
@@ -66,15 +68,17 @@ class Comparison:
             return self._same_relation(gold, answer)
         if "rel" in (g, a):
             return self._relation_and_value(gold, answer)
-        if REALS in (gold, answer):
+        if REALS in (gold, answer) or any(n.kind == "fn" and n.args[0] == "minus" for n in (gold, answer)):
             left, right = region(gold), region(answer)
-            return self._same_kind(left, right) if left and right else False
+            return self._in_any_order(parts(left), parts(right)) if left and right else gold == answer
         if g == a == "seq":
             return self._same_sequence(gold, answer)
         if "union" in (g, a):
             return self._in_any_order(parts(gold), parts(answer))
         if g == a == "matrix":
             return self._same_matrix(gold, answer)
+        if "matrix" in (g, a) and (rows := _as_rows(answer if g == "matrix" else gold)) is not None:
+            return self._same_matrix(*((gold, rows) if g == "matrix" else (rows, answer)))
         if g == a == "ratio":
             return self._same_ratio(gold, answer)
         if {g, a} == {"ratio", "div"} and len((gold if g == "ratio" else answer).args) == 2:
@@ -140,7 +144,7 @@ class Comparison:
 
     def _relation_and_value(self, gold: Node, answer: Node) -> bool | None:
         relation, other = (gold, answer) if gold.kind == "rel" else (answer, gold)
-        if ordered(relation):
+        if ordered(relation) or relation.args[0] == ("!=",):
             here, there = region(relation), region(other)
             return self._in_any_order(parts(here), parts(there)) if here and there else False
         valued = _valued(relation)
@@ -161,8 +165,10 @@ class Comparison:
         if "!=" in (gold.args[0][0], answer.args[0][0]):
             return self._proportional(gold, answer) if gold.args[0][0] == answer.args[0][0] else False
         left, right = _valued(gold), _valued(answer)
-        if left is not None and right is not None and _same_name(gold, answer) and self.same(left, right):
-            return True
+        if left is not None and right is not None and _same_name(gold, answer):
+            verdict = self.same(left, right)
+            if verdict or has(gold, "unit") or has(answer, "unit"):  # a modulus must agree
+                return verdict
         return self._proportional(gold, answer)
 
     def _proportional(self, gold: Node, answer: Node, positive: bool = False) -> bool | None:
@@ -209,6 +215,13 @@ def all_of(verdicts: Sequence[bool | None]) -> bool | None:
     return None if None in verdicts else True
 
 
+def _as_rows(node: Node) -> Node | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    if node.kind != "seq" or any(row.kind != "seq" or row.args[:2] != ("[", "]") for row in node.args[2:]):
+        return None
+    return Node("matrix", tuple(row.args[2:] for row in node.args[2:]))
+
+
 def _inequalities(node: Node) -> bool:
     return node.kind == "list" and all(item.kind == "rel" and ordered(item) for item in node.args)
 
@@ -239,6 +252,12 @@ def _is_name(node: Node) -> bool:
         return False
     if node.kind == "mul" and node.args[0].kind == "sym" and any(arg.kind == "rel" for arg in node.args[1:]):
         return True  # P(X = 2)
+    if (
+        node.kind == "mul"
+        and node.args[0].kind == "pow"
+        and node.args[0].args == (symbol("f"), Node("neg", (number(1),)))
+    ):
+        return True  # f^{-1}(x)
     kinds = {n.kind for n in walk(node)}
     return kinds <= {"sym", "mul", "div", "abs", "ratio", "seq", "fn", "text", "const", "unit"} and (
         node.kind != "fn" or node.args[0] not in ("sqrt", "cap", "minus")
@@ -254,34 +273,30 @@ def _valued(node: Node) -> Node | None:
     if operators[0] == "in":
         return settle(sides[1])
     if operators[0] == "~":
-        return settle(sides[0])
+        return settle(sides[1] if sides[0].kind == "sym" else sides[0])
     if not equal:
         return None
     if _is_name(sides[0]):
         return settle(sides[equal])
     if equal == 1 and sides[1].kind == "sym":
         return settle(sides[0])
-    if not any(symbols(side) for side in sides[: equal + 1]):
-        return settle(sides[equal])
-    return None
+    named = any(symbols(side) for side in sides[: equal + 1])
+    # a chain of equations ends in its value: 2x + 1 = 3 + 4 = 7
+    return settle(sides[equal]) if not named or (equal > 1 and not symbols(sides[equal])) else None
 
 
 def _same_name(gold: Node, answer: Node) -> bool:
     """Whether two equations name the same thing; `y = ...` and `f(x) = ...` do."""
     heads = {_head(gold), _head(answer)}
-    return len(heads) == 1 or ("y" in heads and any(_is_application(n.args[1]) for n in (gold, answer)))
+    return len(heads) == 1 or ("y" in heads and any(is_application(n.args[1]) for n in (gold, answer)))
 
 
-def _is_application(node: Node) -> bool:
-    return node.kind == "mul" and len(node.args) == 2 and all(arg.kind == "sym" for arg in node.args)
-
-
-def _head(node: Node) -> str | None:
-    """The first symbol of an equation: `f` of f(x) = ..."""
+def _head(node: Node) -> str | Node:
+    """The first symbol of an equation, `f` of f(x) = ...; the whole side where it is none, as of sin x = ..."""
     side = node.args[1] if _is_name(node.args[1]) else node.args[2]
-    while side.kind in ("mul", "abs", "ratio"):
+    if is_application(side):
         side = side.args[0]
-    return str(side.args[0]) if side.kind == "sym" else None
+    return str(side.args[0]) if side.kind == "sym" else side
 
 
 def _quotient(g: Node, a: Node) -> Node | None:

@@ -21,6 +21,7 @@ END_OF_TURN = (
     "<｜end▁of▁sentence｜>",
     "</s>",
 )
+NEXT_TURN = "<|im_start|>"
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
 
@@ -39,7 +40,9 @@ def cut_end_of_turn(text: str) -> str:
         at = text.find(token, 0, end)
         if at >= 0:
             end = at
-    return text[:end]
+    # A response may begin with the header of its own turn; a later header is somebody else's.
+    at = text.find(NEXT_TURN, len(NEXT_TURN), end)
+    return text[: at if at >= 0 else end]
 
 
 def split_thinking(text: str) -> Parts:

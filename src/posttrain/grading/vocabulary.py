@@ -45,6 +45,7 @@ UNITS = {
     "hz": "hertz", "joule": "joule", "watt": "watt", "volt": "volt", "newton": "newton", "people": "person",
     "person": "person", "student": "student", "apple": "apple", "way": "way", "square": "square", "sq": "square",
     "cubic": "cubic", "time": "time", "point": "point", "page": "page", "book": "book", "ticket": "ticket",
+    "usd": "dollar", "eur": "euro", "gbp": "pound", "rupee": "rupee", "yuan": "yuan",
 }  # fmt: skip
 # Words that carry no physical unit: naming them says nothing about the value.
 COUNTED = frozenset(
@@ -55,7 +56,12 @@ COUNTED = frozenset(
 def unit_of(phrase: str) -> str:
     """The canonical unit that a phrase names; the lower-cased phrase itself if it is not known."""
     parts = [p for p in phrase.lower().replace(".", " ").replace("/", " per ").split() if p not in {"of", "the"}]
-    return " ".join(UNITS.get(p) or UNITS.get(p.removesuffix("s")) or p for p in parts)
+    words = [UNITS.get(p) or UNITS.get(p.removesuffix("s")) or p for p in parts]
+    for power, prefix in (("^2", "square"), ("^3", "cubic")):  # square feet, cm^2
+        while prefix in words[:-1]:
+            at = words.index(prefix)
+            words[at : at + 2] = [words[at + 1] + power]
+    return " ".join(words)
 
 
 def is_unit(word: str) -> bool:

@@ -46,7 +46,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
         ends = torch.tensor((0, *documents.lengths)).cumsum(0).to(q.device, torch.int32)
         mixed = varlen(q[:rows], k[:rows], v[:rows], ends, max(documents.lengths))
     else:
-        parts = (z[:rows].split(list(documents.lengths)) for z in (q, k, v))
+        parts = (torch.split(z[:rows], list(documents.lengths)) for z in (q, k, v))
         mixed = torch.cat([_alone(*one) for one in zip(*parts, strict=True)])
     return F.pad(mixed.flatten(1), (0, 0, 0, q.shape[0] - rows))
 
@@ -54,8 +54,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
 def _alone(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One document: [t, Q, D]."""
     groups = q.shape[1] // k.shape[1]
-    one = (z.transpose(0, 1)[None] for z in (q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)))
-    return F.scaled_dot_product_attention(*one, is_causal=True)[0].transpose(0, 1)
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    q, k, v = (z.transpose(0, 1)[None] for z in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
 
 
 @cache

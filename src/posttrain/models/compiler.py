@@ -27,7 +27,7 @@ _WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD6
 
 @cache
 def load_library(source: Path, includes: Sequence[Path] = ()) -> ctypes.CDLL | None:
-    """The shared library of a C file, from the cache folder where it was compiled before; None where it can't be had."""
+    """The shared library of a C file, compiled into the cache folder once; None where it can't be had."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if sys.platform != "linux" or compiler is None:
         return None

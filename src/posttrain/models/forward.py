@@ -1,4 +1,4 @@
-"""The training forward pass of Llama, Qwen2 and Qwen3 without padding: the module's own weights, fewer and larger steps.
+"""The forward pass of Llama, Qwen2 and Qwen3 for training, without padding: the module's weights in fewer, larger steps.
 
 transformers' modules compute the same; what they spend beside the matrix products (masks, rotary tables per call,
 upcasts, several passes over memory for each norm and activation) is most of a small model's time on a CPU. Here
@@ -123,15 +123,15 @@ def _attention(sizes: _Sizes, documents: Documents, decoder: Any, ids: Tensor) -
     if sizes.compiled and longest <= WIDEST and not d % 32:
         half = [table[0, :, : d // 2].float().contiguous() for table in (cosine, sine)]
         blocks = Blocks.of(list(documents.lengths))
-        return lambda qkv: Attention.apply(qkv, blocks, q, k, d, *half)  # type: ignore[no-any-return, no-untyped-call]
+        return lambda qkv: Attention.apply(qkv, blocks, q, k, d, *half)  # type: ignore[no-untyped-call]
     at = documents.positions(len(ids), ids.device)
     cosine, sine = cosine[0][at][:, None], sine[0][at][:, None]
 
     def plain(qkv: Tensor) -> Tensor:
-        both, v = qkv.view(len(qkv), -1, d).split([q + k, k], dim=1)
+        both, v = torch.split(qkv.view(len(qkv), -1, d), [q + k, k], dim=1)
         turned = torch.cat([-both[..., d // 2 :], both[..., : d // 2]], dim=-1)
         rotated = (both * cosine + turned * sine).to(qkv.dtype)
-        return attend(*rotated.split([q, k], dim=1), v, documents)
+        return attend(rotated[:, :q], rotated[:, q:], v, documents)
 
     return plain
 
@@ -177,7 +177,7 @@ def _add_norm(x: Tensor, delta: Tensor | None, norm: Any, sizes: _Sizes) -> tupl
 
 def _norm_heads(qkv: Tensor, attn: Any, sizes: _Sizes) -> Tensor:
     """Qwen3's RMS norms of every query and key head."""
-    q, k, v = qkv.view(len(qkv), -1, sizes.head).split([sizes.heads, sizes.kv_heads, sizes.kv_heads], dim=1)
+    q, k, v = torch.split(qkv.view(len(qkv), -1, sizes.head), [sizes.heads, sizes.kv_heads, sizes.kv_heads], dim=1)
     parts = [
         F.rms_norm(z.float(), z.shape[-1:], norm.weight.float(), norm.variance_epsilon).to(qkv.dtype)
         for z, norm in ((q, attn.q_norm), (k, attn.k_norm))

@@ -196,4 +196,6 @@ def _bmm(a: Tensor, b: Tensor) -> Tensor:
     """a [K, r, s] · b [K, s, t], one oneDNN product per head in float32 (see products.py)."""
     if a.dtype != torch.float32:
         return torch.bmm(a, b)
-    return torch.stack([torch.ops.mkldnn._linear_pointwise(x, y.t(), None, "none", [], "") for x, y in zip(a, b, strict=True)])
+    return torch.stack(
+        [torch.ops.mkldnn._linear_pointwise(x, y.t(), None, "none", [], "") for x, y in zip(a, b, strict=True)]
+    )

@@ -116,9 +116,7 @@ def _d_logits(
         if lse is None:
             lse = _statistics(logits, targets, temperature)[3]
         out = torch.empty_like(logits) if keep else logits
-        run_lean(
-            "token_stats_back", logits.dtype, *(logits, targets, 1 / temperature, lse, grad, out, *logits.shape)
-        )
+        run_lean("token_stats_back", logits.dtype, *(logits, targets, 1 / temperature, lse, grad, out, *logits.shape))
         return out
     scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
     minus_p = (scaled - scaled.logsumexp(1, keepdim=True)).exp_().neg_()

@@ -54,9 +54,9 @@ class _Linear(torch.autograd.Function):
         d_x = product(grad, weight.t()) if ctx.needs_input_grad[0] else None
         found: list[Tensor | None] = [None] * (2 * count)
         if any(needs[:count]):
-            found[:count] = weight_gradient(grad, x).split(ctx.sizes)
+            found[:count] = torch.split(weight_gradient(grad, x), ctx.sizes)
         if any(needs[count:]):
-            found[count:] = grad.sum(0, dtype=torch.float32).split(ctx.sizes)
+            found[count:] = torch.split(grad.sum(0, dtype=torch.float32), ctx.sizes)
         given = [f.to(t) if f is not None and n else None for f, t, n in zip(found, ctx.dtypes, needs, strict=True)]
         return d_x, None, *given
 

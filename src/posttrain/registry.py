@@ -5,6 +5,7 @@ from __future__ import annotations
 # name → ("module:function", one line of help). The modules import no torch at their top.
 STAGES: dict[str, tuple[str, str]] = {
     "data": ("posttrain.data.stages:data", "Problems with checkable answers, split."),
+    "examples": ("posttrain.data.examples:examples", "Published instruction data as answers to learn from."),
     "preprocess": ("posttrain.training.stages:preprocess", "Tokenised examples with loss masks."),
     "traces": ("posttrain.traces.stages:traces", "A teacher's worked answers to problems."),
     "pretrain": ("posttrain.sft.stages:pretrain", "A base model by plain language modelling."),

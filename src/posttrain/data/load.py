@@ -36,7 +36,7 @@ def load(config: DataConfig) -> Loaded:
         rows: Mapping[str, list[Row]] = {split: read_rows(file) for split, file in flat.items()}
         source = {"from": "mirror", "files": sorted(file.name for file in flat.values())}
     else:
-        rows, source = _hub_rows(known.hub.repository, known.hub.subset, config.revision, usual=known.hub.revision)
+        rows, source = hub_rows(known.hub.repository, known.hub.subset, config.revision, usual=known.hub.revision)
     keep = config.calculator_marks == "keep"
     return Loaded([p for split in known.files for p in known.convert(_need(rows, split, config), split, keep)], source)
 
@@ -64,7 +64,7 @@ def _flat_files(known: Known) -> dict[str, Path] | None:
 def _from_hub_id(config: DataConfig) -> Loaded:
     if not hub.looks_like_hub_name(config.dataset):
         raise DataError(f"there is no file or folder {config.dataset} (looked from {Path.cwd()}). Check the path.")
-    rows, source = _hub_rows(config.dataset, config.subset, config.revision)
+    rows, source = hub_rows(config.dataset, config.subset, config.revision)
     theirs = _their_splits(rows, config)
     name = config.dataset.rpartition("/")[2]
     problems = [
@@ -95,7 +95,7 @@ def _their_splits(rows: Iterable[str], config: DataConfig) -> dict[str, str]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _hub_rows(
+def hub_rows(
     repository: str, subset: str | None, revision: str | None, *, usual: str | None = None
 ) -> tuple[dict[str, list[Row]], dict[str, Any]]:
     """Rows by split, from a mirror made by `fetch` or from the Hub, and where they are from.

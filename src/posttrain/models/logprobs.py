@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from posttrain.models.attention import Documents
+from posttrain.models.forward import hidden_states, supports
+from posttrain.models.lean import lean, run_lean
+from posttrain.models.products import product, weight_gradient
+
 if TYPE_CHECKING:
     from torch import nn
 
-CHUNK_ELEMENTS = 1 << 23  # logits held at once: 32 MiB in float32
+CHUNK_ELEMENTS = 1 << 25  # logits held at once: 128 MiB in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,45 +33,95 @@ class TokenStats:
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
-    """log softmax(h·Wᵀ/T)[target]. The backward pass recomputes each chunk: d logits = g·(onehot − p)/T."""
+    """log softmax(h·Wᵀ/T)[target]. The backward pass has d logits = g·(onehot − p)/T.
+
+    Logits that fit into one chunk are kept for it; those of several are computed again, chunk by chunk.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         n = hidden.shape[0]
-        logprobs = torch.empty(n, dtype=torch.float32, device=hidden.device)
-        entropy = torch.empty_like(logprobs)
-        top1 = torch.empty(n, dtype=torch.bool, device=hidden.device)
+        cast = weight.to(hidden.dtype)
+        parts = []
+        logits = lse = None
         for i in range(0, n, chunk):
-            part = slice(i, min(i + chunk, n))
-            log_p = _log_softmax(hidden[part], weight, temperature)
-            logprobs[part] = log_p.gather(1, targets[part, None]).squeeze(1)
-            entropy[part] = -(log_p.exp() * log_p).sum(1)
-            top1[part] = log_p.argmax(1) == targets[part]
-        ctx.save_for_backward(hidden, weight, targets)
-        ctx.temperature, ctx.chunk = temperature, chunk
+            logits = product(hidden[i : i + chunk], cast)
+            *found, lse = _statistics(logits, targets[i : i + chunk], temperature)
+            parts.append(found)
+        whole = [logits, lse] if len(parts) == 1 and any(ctx.needs_input_grad) else []
+        ctx.save_for_backward(hidden, cast, targets, *whole)
+        ctx.temperature, ctx.chunk, ctx.dtype = temperature, chunk, weight.dtype
+        logprobs, entropy, top1 = (torch.cat(column) for column in zip(*parts, strict=True))
         ctx.mark_non_differentiable(entropy, top1)
         return logprobs, entropy, top1
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _entropy: Tensor, _top1: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden, weight, targets = ctx.saved_tensors
+    def backward(
+        ctx: Any, grad: Tensor, _entropy: Tensor, _top1: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        hidden, weight, targets, *whole = ctx.saved_tensors
+        grad = grad.contiguous()
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        needs_weight = ctx.needs_input_grad[1]
+        grad_weight: Tensor | None = None
         for i in range(0, hidden.shape[0], ctx.chunk):
-            part = slice(i, min(i + ctx.chunk, hidden.shape[0]))
-            minus_p = _log_softmax(hidden[part], weight, ctx.temperature).exp_().neg_()
-            minus_p.scatter_add_(1, targets[part, None], torch.ones_like(minus_p[:, :1]))
-            d_logits = minus_p.mul_((grad[part] / ctx.temperature)[:, None]).to(hidden.dtype)
-            grad_hidden[part] = d_logits @ weight
-            grad_weight += d_logits.T @ hidden[part]
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+            part = slice(i, i + ctx.chunk)
+            if whole:
+                logits, lse = whole
+            else:
+                logits = product(hidden[part], weight)
+                lse = None
+            d_logits = _d_logits(logits, lse, targets[part], grad[part], ctx.temperature, keep=bool(whole))
+            grad_hidden[part] = product(d_logits, weight.t())
+            if needs_weight:
+                more = weight_gradient(d_logits, hidden[part])
+                grad_weight = more.to(_sum_dtype(more)) if grad_weight is None else grad_weight.add_(more)
+        return grad_hidden, None if grad_weight is None else grad_weight.to(ctx.dtype), None, None, None
 
 
-def _log_softmax(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ weight.T).float()
-    return torch.log_softmax(logits if temperature == 1.0 else logits / temperature, dim=-1)
+def _sum_dtype(value: Tensor) -> torch.dtype:
+    """Sums over chunks are float32, or float64 where that is what there is."""
+    return torch.promote_types(value.dtype, torch.float32)
+
+
+def _compiled(logits: Tensor) -> bool:
+    return logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.bfloat16) and lean() is not None
+
+
+def _statistics(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """log p(target), entropy, whether the target is the argmax, and log Σ exp(logits / T): each [n]."""
+    if _compiled(logits):
+        lse, logprobs, entropy = torch.empty(3, len(logits)).unbind()
+        top1 = torch.empty(len(logits), dtype=torch.bool)
+        run_lean(
+            "token_stats",
+            logits.dtype,
+            *(logits, targets, 1 / temperature, lse, logprobs, entropy, top1, *logits.shape),
+        )
+        return logprobs, entropy, top1, lse
+    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
+    lse = scaled.logsumexp(1)
+    log_p = scaled - lse[:, None]
+    entropy = -(log_p.exp() * log_p).sum(1)
+    return log_p.gather(1, targets[:, None]).squeeze(1), entropy, log_p.argmax(1) == targets, lse
+
+
+def _d_logits(
+    logits: Tensor, lse: Tensor | None, targets: Tensor, grad: Tensor, temperature: float, *, keep: bool
+) -> Tensor:
+    """g·(onehot − p)/T in the logits' dtype; over the logits themselves where they need not be kept."""
+    if _compiled(logits):
+        if lse is None:
+            lse = _statistics(logits, targets, temperature)[3]
+        out = torch.empty_like(logits) if keep else logits
+        run_lean("token_stats_back", logits.dtype, *(logits, targets, 1 / temperature, lse, grad, out, *logits.shape))
+        return out
+    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
+    minus_p = (scaled - scaled.logsumexp(1, keepdim=True)).exp_().neg_()
+    minus_p.scatter_add_(1, targets[:, None], torch.ones_like(minus_p[:, :1]))
+    return minus_p.mul_((grad / temperature)[:, None]).to(logits.dtype)
 
 
 def logprobs_of(
@@ -81,9 +136,28 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
     """Statistics of the tokens ids[row, col], each predicted from its predecessor.
 
     ids: [batch, time], padded on the *right*, so that causality alone keeps padding away from every real token and no
-    attention mask is needed. row, col: [n], col ≥ 1.
+    attention mask is needed. row, col: [n], col ≥ 1, row ascending.
+
+    Where forward.py knows the model, each row is a document that ends before its last asked-for token: padding costs
+    nothing, and neither does what follows.
     """
-    causal = cast("Any", model)
-    hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    weight = causal.get_output_embeddings().weight
-    return logprobs_of(hidden[row, col - 1], weight, ids[row, col], temperature=temperature)
+    weight = cast("Any", model).get_output_embeddings().weight
+    targets = ids[row, col]
+    if len(row) and supports(model):
+        hidden = _hidden_of_documents(model, ids, row, col)
+    else:
+        states = cast("Any", model).base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = states[row, col - 1]
+    if torch.is_autocast_enabled(ids.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(ids.device.type))
+    with torch.autocast(ids.device.type, enabled=False):
+        return logprobs_of(hidden, weight, targets, temperature=temperature)
+
+
+def _hidden_of_documents(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:
+    """Hidden states [n, d] that predict ids[row, col]: only tokens that some of them sees are computed."""
+    lengths = torch.zeros(len(ids), dtype=torch.int64, device=ids.device).scatter_reduce_(0, row, col, "amax")
+    starts = lengths.cumsum(0) - lengths
+    inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+    documents = Documents(tuple(length for length in lengths.tolist() if length))
+    return hidden_states(model, ids[inside], documents, starts[row] + col - 1)

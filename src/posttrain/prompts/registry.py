@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.prompts import text
-from posttrain.prompts.chat import chat
+from posttrain.prompts.chat import chat, qwen
 from posttrain.prompts.file import from_file
 from posttrain.prompts.template import Template
 from posttrain.records import Problem
@@ -15,6 +15,7 @@ from posttrain.records import Problem
 TEMPLATES: dict[str, Callable[[Sequence[Problem], str | None], Template]] = {
     "plain": text.plain,
     "chat": chat,
+    "qwen": qwen,
     "r1_zero": text.r1_zero,
     "alpaca": text.alpaca,
 }

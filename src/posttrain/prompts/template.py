@@ -7,16 +7,19 @@ token that ends a turn, and it carries loss: a model trained here learns to stop
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from posttrain.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from posttrain.prompts.conversation import Turn
+
 Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
+LossOn: TypeAlias = Literal["response", "sequence", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Template:
     text is read as the ordinary text it is, and the tokenizer adds the begin-of-text token where it has one.
     lead: what stands between prompt and response when a response does not begin with it.
     opened: what the prompt already wrote of the response; a response that begins with it loses it.
+    converse: for formats with turns, the text of a conversation ``[{"role", "content"}]``.
     """
 
     name: str
@@ -59,11 +63,12 @@ class Template:
     markup: bool = False
     lead: str = ""
     opened: str = ""
+    converse: Callable[[Tokenizer, Sequence[dict[str, str]]], str] | None = field(default=None, repr=False)
 
     def prompt_ids(self, question: str, tokenizer: Tokenizer) -> list[int]:
         """Ids of the generation prompt."""
         text = self.render(question, tokenizer)
-        return _encode(tokenizer, text, add_special_tokens=not self.markup, split_special_tokens=not self.markup)
+        return encode(tokenizer, text, add_special_tokens=not self.markup, split_special_tokens=not self.markup)
 
     def response_ids(self, response: str, tokenizer: Tokenizer) -> list[int]:
         """Ids of a response and of the end of its turn.
@@ -73,14 +78,33 @@ class Template:
         text = response.removeprefix(self.opened) if self.opened else response
         if not text.startswith(self.lead):
             text = self.lead + text
-        ids = _encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True)
+        ids = encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True)
         return [*ids, self.end(tokenizer)]
 
-    def example(self, question: str, response: str, tokenizer: Tokenizer) -> Example:
-        """``prompt_ids + response_ids``, with loss on the response."""
+    def example(self, question: str, response: str, tokenizer: Tokenizer, *, loss_on: LossOn = "response") -> Example:
+        """``prompt_ids + response_ids``, with loss on the response, or on everything (`sequence`)."""
         prompt = self.prompt_ids(question, tokenizer)
         answer = self.response_ids(response, tokenizer)
-        return Example((*prompt, *answer), (0,) * len(prompt) + (1,) * len(answer))
+        return Example((*prompt, *answer), (int(loss_on == "sequence"),) * len(prompt) + (1,) * len(answer))
+
+    def conversation(self, turns: Sequence[Turn], tokenizer: Tokenizer, *, loss_on: LossOn = "response") -> Example:
+        """A conversation with loss on its last answer, every answer (`assistant`) or everything (`sequence`).
+
+        A format without turns takes one question and its answer; a system prompt stands before the question then.
+        DataError for more than that.
+        """
+        from posttrain.prompts.conversation import conversation_example
+
+        if self.converse is not None:
+            return conversation_example(turns, self.converse, self.end(tokenizer), tokenizer, loss_on)
+        *before, question, answer = turns
+        if any(turn.role != "system" for turn in before):
+            raise DataError(
+                f"template {self.name!r} holds one question and one answer, and this conversation has {len(turns)} "
+                "turns. Use a template with turns (chat, qwen), or keep single-turn rows only."
+            )
+        text = "\n\n".join([*(turn.content for turn in before), question.content])
+        return self.example(text, answer.text, tokenizer, loss_on=loss_on)
 
     def stop_token_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Ids that end a response: the end of turn, and the end of text where that is another token."""
@@ -88,7 +112,7 @@ class Template:
         return tuple(dict.fromkeys([self.end(tokenizer), *([int(eos)] if eos is not None else [])]))
 
 
-def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> list[int]:
     # verbose=False: the warning about length belongs to whoever truncates, not here
     encoded = tokenizer(
         text, add_special_tokens=add_special_tokens, split_special_tokens=split_special_tokens, verbose=False
@@ -99,6 +123,7 @@ def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_
 def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
     closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
+<<<<<<< HEAD
     return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
 
 
@@ -113,3 +138,6 @@ def continuation_ids(context: str, continuation: str, tokenizer: Tokenizer) -> t
     if not before or len(whole) <= len(before):
         raise DataError(f"{continuation[:40]!r} after {context[-40:]!r} leaves no token to score. Correct the choices.")
     return before, whole[len(before) :]
+=======
+    return [*encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
+>>>>>>> sftdata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from posttrain.errors import DataError
 from posttrain.prompts.template import Template, Tokenizer
@@ -19,6 +20,11 @@ R1_ZERO_PREAMBLE = (
 # Stanford Alpaca, the prompt without input (github.com/tatsu-lab/stanford_alpaca, train.py).
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+)
+# The same with input: instruction and input are sections of their own.
+ALPACA_INPUT_PREAMBLE = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
 )
 
 
@@ -55,6 +61,15 @@ def alpaca(shots: Sequence[Problem], system: str | None) -> Template:
         return f"{before}### Instruction:\n{question}\n\n### Response:\n"
 
     return Template("alpaca", render, stop=("\n### Instruction:",))
+
+
+def with_input(template: Template, instruction: str, given: str) -> Template:
+    """The alpaca format of one instruction that comes with an input."""
+
+    def render(question: str, tokenizer: Tokenizer) -> str:
+        return f"{ALPACA_INPUT_PREAMBLE}### Instruction:\n{instruction}\n\n### Input:\n{given}\n\n### Response:\n"
+
+    return replace(template, render=render)
 
 
 def worked(problem: Problem) -> str:

@@ -28,7 +28,9 @@ class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on traces. Give `steps` or `epochs`."""
 
     template: str = Field("chat", json_schema_extra={"file": True})
-    """chat, r1_zero, alpaca, plain, or a .jinja file."""
+    """chat, qwen, r1_zero, alpaca, plain, or a .jinja file."""
+    loss_on: Literal["response", "sequence", "assistant"] = "response"
+    """The last answer, everything, or the assistant's every turn."""
     split: str | None = None
     """Split of the traces; None = every row."""
     epochs: float | None = Field(None, gt=0)
@@ -36,9 +38,20 @@ class SFTConfig(TrainingConfig):
     steps: int | None = Field(None, ge=1)
     """Optimizer steps; this or epochs."""
     batch_size: int = Field(32, ge=1)
-    """Sequences per optimizer step."""
+    """Sequences (or blocks) per optimizer step."""
     max_tokens: int = Field(1024, ge=8)
-    """Longer sequences are dropped and counted."""
+    """Of one sequence."""
+    overlong: Literal["drop", "truncate", "error"] = "drop"
+    """Longer sequences are left out, cut, or refused; what is lost is counted."""
+    packing: Literal["none", "documents", "concatenate"] = "none"
+    """documents: micro-batches are best-fit packs of pack_tokens, each example seeing itself only; the result is that
+    of none. concatenate: examples end to end, cut into blocks that are trained on as one text each."""
+    pack_tokens: int | None = Field(None, ge=8)
+    """Tokens of a pack (documents); None = as micro_tokens."""
+    block: int = Field(512, ge=8)
+    """Tokens of a block (concatenate)."""
+    micro_tokens: int | None = Field(None, ge=8)
+    """Tokens of a micro-batch, no effect on the result; None = as token_budget."""
     loss: Literal["per_token", "per_sequence"] = "per_token"
     """Every token of a step weighs the same, or a sequence's sum is divided by the number of sequences."""
     only_correct: bool = False
@@ -49,4 +62,7 @@ class SFTConfig(TrainingConfig):
     def _one_length(self) -> SFTConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
+        for key, packing in (("pack_tokens", "documents"), ("block", "concatenate")):
+            if key in self.model_fields_set and self.packing != packing:
+                raise ValueError(f"'{key}' is read with packing: {packing} only; remove it or set packing")
         return self

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.models import token_stats
 from posttrain.training.aggregation import Aggregation, Denominators, token_weights
-from posttrain.training.batches import Masked, batch_indices, micro_batches
+from posttrain.training.batches import Masked, MicroBatch, batch_indices, micro_batches
 from posttrain.training.checkpoint import Saver
 from posttrain.training.config import TrainingConfig
+from posttrain.training.plot import draw_loss
 from posttrain.training.tokenise import save_checkpoint
 from posttrain.training.update import Updater, autocast
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the loop trains on and for how long. `validate` is called after step numbers it chooses itself."""
+    """What the loop trains on and for how long. `validate` is called after step numbers it chooses itself.
+
+    micro_tokens: of a micro-batch; None = the config's token_budget. packed: micro-batches are best-fit packs.
+    """
 
     sequences: Sequence[Masked]
     batch_size: int
@@ -35,6 +39,12 @@ class Plan:
     aggregation: Aggregation
     label: str
     validate: Callable[[int], dict[str, float]] | None = None
+    micro_tokens: int | None = None
+    packed: bool = False
+
+    def cut(self, batch: Sequence[Masked], budget: int, pad_id: int, device: str) -> list[MicroBatch]:
+        """The micro-batches of one optimizer step."""
+        return micro_batches(batch, self.micro_tokens or budget, pad_id, device, padded=not self.packed)
 
 
 def train(
@@ -62,7 +72,8 @@ def train(
         for step in range(start, plan.steps):
             began = time.perf_counter()
             batch = [plan.sequences[i] for i in batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)]
-            row = supervised_step(config, plan.aggregation, batch, model, updater, step, pad_id, device)
+            micros = plan.cut(batch, config.token_budget, pad_id, device)
+            row = supervised_step(config, plan.aggregation, micros, len(batch), model, updater, step)
             taken = time.perf_counter() - began
             tokens_seen += int(row["tokens"])
             seconds += taken
@@ -80,6 +91,7 @@ def train(
     model.eval()
     save_checkpoint(model, tokenizer, work.dir / "model", step=plan.steps)
     last = work.metrics.read()
+    draw_loss(last, work.dir / "loss.png")
     losses = [r["loss"] for r in last if "loss" in r]
     work.summarise(steps=plan.steps, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
 
@@ -87,17 +99,17 @@ def train(
 def supervised_step(
     config: TrainingConfig,
     aggregation: Aggregation,
-    batch: Sequence[Masked],
+    micros: Sequence[MicroBatch],
+    sequences: int,
     model: PreTrainedModel,
     updater: Updater,
     step: int,
-    pad_id: int,
-    device: str,
 ) -> dict[str, Any]:
-    """One optimizer step on `batch`; returns its metrics (loss, entropy and accuracy are over supervised tokens)."""
-    micros = micro_batches(batch, config.token_budget, pad_id, device)
+    """One optimizer step on a batch of `sequences` in micro-batches; returns its metrics (loss, entropy and accuracy
+    are over supervised tokens)."""
+    device = str(model.device)
     supervised = sum(int(m.row.shape[0]) for m in micros)
-    of = Denominators(sequences=len(batch), tokens=supervised)
+    of = Denominators(sequences=sequences, tokens=supervised)
     loss_sum = nll = entropy = top1 = 0.0
     for micro in micros:
         with autocast(config.dtype, device):
@@ -108,7 +120,7 @@ def supervised_step(
         nll -= float(stats.logprobs.detach().sum())
         entropy += float(stats.entropy.sum())
         top1 += float(stats.top1.sum())
-    applied = updater.apply(step, f"a batch of {len(batch)} sequences")
+    applied = updater.apply(step, f"a batch of {sequences} sequences")
     return {
         "loss": loss_sum,
         "nll": nll / supervised,

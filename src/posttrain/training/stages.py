@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,9 +17,13 @@ class PreprocessConfig(Config):
     """How text becomes supervised tokens."""
 
     template: str = Field("chat", json_schema_extra={"file": True})
-    """chat, r1_zero, alpaca, plain, or a .jinja file."""
+    """chat, qwen, r1_zero, alpaca, plain, or a .jinja file."""
+    loss_on: Literal["response", "sequence", "assistant"] = "response"
+    """The last answer, everything, or the assistant's every turn."""
     max_tokens: int = Field(1024, ge=8)
-    """Longer sequences are dropped and counted."""
+    """Of one sequence."""
+    overlong: Literal["drop", "truncate", "error"] = "drop"
+    """Longer sequences are left out, cut, or refused; what is lost is counted."""
     only_correct: bool = False
     """Leave out traces whose verdict is not "correct"."""
 
@@ -32,7 +36,14 @@ def preprocess(config: PreprocessConfig, model: Checkpoint, traces: Samples, wor
 
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     rows = [s for s in traces.read() if not config.only_correct or (s.verdict is not None and s.verdict.correct)]
-    examples, report = tokenise(rows, get_template(config.template), tokenizer, max_tokens=config.max_tokens)
+    examples, report = tokenise(
+        rows,
+        get_template(config.template),
+        tokenizer,
+        max_tokens=config.max_tokens,
+        overlong=config.overlong,
+        loss_on=config.loss_on,
+    )
     write_tokens(work.dir, examples, report, config.template, tokenizer)
     work.summarise(**asdict(report))
     return Tokens(work.dir)

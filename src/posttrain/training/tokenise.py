@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posttrain.errors import DataError, ModelError
 from posttrain.models import save_model
-from posttrain.prompts import Example
+from posttrain.prompts import Example, LossOn, read_turns, with_input
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 PROVENANCE = "posttrain.json"
 
 
+Overlong = Literal["drop", "truncate", "error"]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenReport:
-    """What became of the rows: said before training, kept in the manifest."""
+    """What became of the rows: said before training, kept in the manifest.
+
+    rows = kept + too_long + empty + unsupervised. `truncated` rows were kept without their end; `cut` and `dropped` are
+    the tokens that were lost with ends and with whole rows.
+    """
 
     rows: int
     kept: int
@@ -35,42 +42,117 @@ class TokenReport:
     tokens: int
     supervised: int
     longest: int
+    unsupervised: int = 0
+    truncated: int = 0
+    cut: int = 0
+    dropped: int = 0
+    ended: int = 0  # rows whose last token ends the answer and carries loss
+    median: int = 0
+
+    def lines(self) -> list[str]:
+        """What a person is told before training."""
+        said = [
+            f"{self.kept} of {self.rows} rows, {self.tokens:,} tokens of which {self.supervised:,} carry loss; "
+            f"length {self.median} in the middle, {self.longest} at most"
+        ]
+        lost = {"too long": self.too_long, "without a response": self.empty, "without loss": self.unsupervised}
+        if any(lost.values()):
+            said.append(
+                "left out: " + ", ".join(f"{n} {why}" for why, n in lost.items() if n) + f" ({self.dropped:,} tokens)"
+            )
+        if self.truncated:
+            said.append(f"cut short: {self.truncated} rows by {self.cut:,} tokens; they don't teach where to stop")
+        return said
+
+
+def example_of(sample: Sample, template: Template, tokenizer: PreTrainedTokenizerBase, loss_on: LossOn) -> Example:
+    """A sample's ids and mask: its turns where it has several, else its question and response."""
+    messages = sample.extra.get("messages")
+    if messages is not None:
+        turns = read_turns(messages, sample.problem_id)
+        return template.conversation(turns, tokenizer, loss_on=loss_on)
+    if template.name == "alpaca" and sample.extra.get("input"):
+        template = with_input(template, str(sample.extra["instruction"]), str(sample.extra["input"]))
+    return template.example(sample.question, sample.response, tokenizer, loss_on=loss_on)
 
 
 def tokenise(
-    samples: Iterable[Sample], template: Template, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int
+    samples: Iterable[Sample],
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int,
+    overlong: Overlong = "drop",
+    loss_on: LossOn = "response",
 ) -> tuple[list[Example], TokenReport]:
-    """Examples in the samples' order. Empty responses and sequences above `max_tokens` are dropped and counted.
+    """Examples in the samples' order. Rows without a response are dropped and counted.
 
-    DataError where nothing is left.
+    overlong: sequences above `max_tokens` are dropped, lose their end, or are an error; what is lost is counted. A row
+    that is cut before its first supervised token is dropped.
+    DataError where nothing is left, or where no row is left that teaches the model to stop.
     """
     examples: list[Example] = []
-    rows = too_long = empty = 0
+    end = template.end(tokenizer)
+    rows = too_long = empty = unsupervised = truncated = cut = dropped = ended = 0
     for sample in samples:
         rows += 1
         if not sample.response.strip():
             empty += 1
             continue
-        example = template.example(sample.question, sample.response, tokenizer)
-        if len(example.ids) > max_tokens:
-            too_long += 1
+        example = example_of(sample, template, tokenizer, loss_on)
+        over = len(example.ids) - max_tokens
+        if over > 0:
+            if overlong == "error":
+                raise DataError(
+                    f"{sample.problem_id} has {len(example.ids)} tokens, more than max_tokens {max_tokens}. Raise "
+                    "max_tokens, or say overlong: drop or truncate."
+                )
+            if overlong == "drop":
+                too_long += 1
+                dropped += len(example.ids)
+                continue
+            example = Example(example.ids[:max_tokens], example.mask[:max_tokens])
+        if not any(example.mask[1:]):
+            unsupervised += 1
+            dropped += len(example.ids) + max(over, 0)
             continue
+        if over > 0:
+            truncated += 1
+            cut += over
+        ended += example.ids[-1] == end and example.mask[-1] == 1
         examples.append(example)
+    lengths = sorted(len(e.ids) for e in examples)
     report = TokenReport(
         rows=rows,
         kept=len(examples),
         too_long=too_long,
         empty=empty,
-        tokens=sum(len(e.ids) for e in examples),
+        tokens=sum(lengths),
         supervised=sum(sum(e.mask) for e in examples),
-        longest=max((len(e.ids) for e in examples), default=0),
+        longest=max(lengths, default=0),
+        unsupervised=unsupervised,
+        truncated=truncated,
+        cut=cut,
+        dropped=dropped,
+        ended=ended,
+        median=lengths[len(lengths) // 2] if lengths else 0,
     )
-    if not examples:
-        raise DataError(
-            f"none of {rows} rows can be trained on: {empty} have no response, {too_long} are longer than "
-            f"{max_tokens} tokens. Raise max_tokens or check the traces."
-        )
+    _check(report, max_tokens)
     return examples, report
+
+
+def _check(report: TokenReport, max_tokens: int) -> None:
+    if not report.kept:
+        raise DataError(
+            f"none of {report.rows} rows can be trained on: {report.empty} have no response, {report.too_long} are "
+            f"longer than {max_tokens} tokens, {report.unsupervised} have no token with loss. Raise max_tokens or "
+            "check the traces."
+        )
+    if not report.ended:
+        raise DataError(
+            f"all {report.kept} rows were cut at max_tokens {max_tokens} before their end: a model trained on them "
+            "would never learn to stop. Raise max_tokens, or say overlong: drop."
+        )
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -13,6 +13,7 @@ from posttrain.models import train_tokenizer
 from posttrain.prompts import Example
 from posttrain.sft.pretrain import concatenate_and_cut
 from posttrain.sft.supervised import supervised_step
+from posttrain.training.batches import micro_batches
 from posttrain.training.config import TrainingConfig
 
 PAD = 0
@@ -30,12 +31,15 @@ class Recorder:
         return {}
 
 
-def step(examples: list[Example], aggregation: str, budget: int = 8192) -> tuple[dict[str, float], torch.Tensor]:
+def step(
+    examples: list[Example], aggregation: str, budget: int = 8192, *, packed: bool = False
+) -> tuple[dict[str, float], torch.Tensor]:
     """(metrics, whole gradient) of one step on a fresh model."""
     model = tiny("qwen2")
     recorder = Recorder(model)
-    settings = TrainingConfig(token_budget=budget)
-    row = supervised_step(settings, aggregation, examples, model, recorder, 0, PAD, "cpu")  # type: ignore[arg-type]
+    settings = TrainingConfig()
+    micros = micro_batches(examples, budget, PAD, padded=not packed)
+    row = supervised_step(settings, aggregation, micros, len(examples), model, recorder, 0)  # type: ignore[arg-type]
     return row, recorder.gradient
 
 

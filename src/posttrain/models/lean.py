@@ -1,0 +1,201 @@
+"""lean.c as differentiable operations: what stands between the matrix products of a training step on the CPU.
+
+Axes: n rows (tokens), H hidden, I intermediate, Q query heads, K key/value heads, D head size, W padded length.
+Tensors are contiguous, float32 or bfloat16; the residual stream and every sum are float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posttrain.models.compiler import load_library
+
+_SOURCE = Path(__file__).with_name("lean.c")
+_ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
+    "add_norm": "pppfpppii",
+    "add_norm_back": "ppppppppii",
+    "swiglu": "ppii",
+    "swiglu_back": "pppii",
+    "split": "pppppppiiiii",
+    "merge": "pppiiii",
+    "causal_softmax": "pfii",
+    "causal_softmax_back": "ppfii",
+    "token_stats": "ppfppppii",
+    "token_stats_back": "ppfpppii",
+}
+_TYPES = {"p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int64}
+WIDEST = 512  # documents longer than this take PyTorch's attention, which keeps no [length, length] matrix
+STEP = 32  # lengths are rounded up to this: oneDNN prepares itself once per shape
+
+
+class Lean:
+    """The compiled functions by name and dtype: ``lean("swiglu", torch.float32)(tensor, …, number, …)``."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._functions = {}
+        for name, kinds in _ARGUMENTS.items():
+            for suffix, dtype in (("f", torch.float32), ("b", torch.bfloat16)):
+                function = getattr(library, f"{name}_{suffix}")
+                function.restype, function.argtypes = None, [_TYPES[kind] for kind in kinds]
+                self._functions[name, dtype] = function
+
+    def __call__(self, name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
+        self._functions[name, dtype](*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
+
+
+@cache
+def lean() -> Lean | None:
+    """None where no C compiler is at hand."""
+    library = load_library(_SOURCE, (_SOURCE.with_suffix(".h"),))
+    return Lean(library) if library is not None else None
+
+
+def run_lean(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
+    """One call of a compiled function; only where `lean` gave one."""
+    functions = lean()
+    assert functions is not None
+    functions(name, dtype, *arguments)
+
+
+class AddNorm(torch.autograd.Function):
+    """(x [n, H] float32, delta [n, H] or None) → (x + delta, RMS norm of it times weight in `dtype`)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, delta: Tensor | None, weight: Tensor, eps: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        total, out = torch.empty_like(x), torch.empty_like(x, dtype=dtype)
+        rstd, gain = x.new_empty(x.shape[0]), weight.float()
+        run_lean("add_norm", dtype, x, delta, gain, eps, total, out, rstd, *x.shape)
+        ctx.save_for_backward(total, rstd, gain)
+        ctx.dtype, ctx.delta, ctx.weight = dtype, delta is not None, weight.dtype
+        ctx.set_materialize_grads(False)
+        return total, out
+
+    @staticmethod
+    def backward(ctx: Any, d_total: Tensor | None, d_out: Tensor | None) -> tuple[Tensor | None, ...]:
+        total, rstd, gain = ctx.saved_tensors
+        d_out = torch.zeros_like(total, dtype=ctx.dtype) if d_out is None else d_out.contiguous()
+        d_total = None if d_total is None else d_total.contiguous()
+        d_x = torch.empty_like(total)
+        d_delta = torch.empty_like(total, dtype=ctx.dtype) if ctx.delta and ctx.dtype != torch.float32 else None
+        parts = total.new_zeros(torch.get_num_threads(), total.shape[1])
+        run_lean("add_norm_back", ctx.dtype, d_out, d_total, total, gain, rstd, d_x, d_delta, parts, *total.shape)
+        if ctx.delta and d_delta is None:
+            d_delta = d_x
+        return d_x, d_delta, parts.sum(0).to(ctx.weight), None, None
+
+
+class Swiglu(torch.autograd.Function):
+    """silu(gate) · up [n, I] of [n, gate I + up I]."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+        out = gate_up.new_empty(rows, width)
+        run_lean("swiglu", gate_up.dtype, gate_up, out, rows, width)
+        ctx.save_for_backward(gate_up)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> Tensor:
+        (gate_up,) = ctx.saved_tensors
+        out = torch.empty_like(gate_up)
+        run_lean("swiglu_back", out.dtype, d_out.contiguous(), gate_up, out, out.shape[0], out.shape[1] // 2)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Where documents lie: `table` [documents, 4] int64 for the C code (first row, length, W, first block row), and the
+    rows of all blocks."""
+
+    table: Tensor
+    rows: int
+
+    @classmethod
+    def of(cls, lengths: list[int]) -> Blocks:
+        first = at = 0
+        table = []
+        for length in lengths:
+            wide = -(-length // STEP) * STEP
+            table.append((first, length, wide, at))
+            first, at = first + length, at + wide
+        return cls(torch.tensor(table, dtype=torch.int64), at)
+
+
+class Attention(torch.autograd.Function):
+    """Rotated causal attention inside each document: qkv [n, (Q + 2K) D] → [n, Q D]. Rows of no document give 0.
+
+    cosine, sine: [longest, D / 2] float32. The probabilities are kept for the backward pass, document by document.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, blocks: Blocks, heads: int, kv_heads: int, size: int, cosine: Tensor, sine: Tensor
+    ) -> Tensor:
+        dtype, count = qkv.dtype, len(blocks.table)
+        q, k, v = (qkv.new_empty(blocks.rows * h * size) for h in (heads, kv_heads, kv_heads))
+        run_lean("split", dtype, qkv, q, k, v, cosine, sine, blocks.table, count, heads, kv_heads, size, 0)
+        mixed = torch.empty_like(q)
+        kept = []
+        for (qd, kd, vd), out in _documents(blocks, (q, k, v), mixed, heads, kv_heads, size):
+            scores = _bmm(qd, kd.transpose(1, 2))
+            run_lean("causal_softmax", dtype, scores, size**-0.5, heads, kd.shape[1])
+            out.copy_(_bmm(scores, vd))
+            kept.append(scores)
+        rows = qkv.new_zeros(qkv.shape[0], heads * size)
+        run_lean("merge", dtype, rows, mixed, blocks.table, count, heads, size, 0)
+        ctx.save_for_backward(q, k, v, cosine, sine, *kept)
+        ctx.blocks, ctx.sizes, ctx.shape = blocks, (heads, kv_heads, size), qkv.shape
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, cosine, sine, *kept = ctx.saved_tensors
+        (heads, kv_heads, size), blocks, dtype = ctx.sizes, ctx.blocks, grad.dtype
+        d_mixed, d_q, d_k, d_v = (torch.empty_like(z) for z in (q, q, k, v))
+        count = len(blocks.table)
+        run_lean("merge", dtype, grad.contiguous(), d_mixed, blocks.table, count, heads, size, 1)
+        views = _documents(blocks, (q, k, v), d_mixed, heads, kv_heads, size)
+        targets = _documents(blocks, (d_q, d_k, d_v), d_mixed, heads, kv_heads, size)
+        for ((qd, kd, vd), d_out), ((to_q, to_k, to_v), _), p in zip(views, targets, kept, strict=True):
+            to_v.copy_(_bmm(p.transpose(1, 2), d_out))
+            d_scores = _bmm(d_out, vd.transpose(1, 2))
+            run_lean("causal_softmax_back", dtype, d_scores, p, size**-0.5, heads, kd.shape[1])
+            to_q.copy_(_bmm(d_scores, kd))
+            to_k.copy_(_bmm(d_scores.transpose(1, 2), qd))
+        d_qkv = grad.new_zeros(ctx.shape)
+        run_lean("split", dtype, d_qkv, d_q, d_k, d_v, cosine, sine, blocks.table, count, heads, kv_heads, size, 1)
+        return d_qkv, None, None, None, None, None, None
+
+
+def _documents(
+    blocks: Blocks, three: tuple[Tensor, Tensor, Tensor], other: Tensor, heads: int, kv_heads: int, size: int
+) -> list[tuple[tuple[Tensor, Tensor, Tensor], Tensor]]:
+    """Per document ((q, k, v), another tensor of q's layout): q [K, Q/K · W, D], k and v [K, W, D]."""
+    found = []
+    for _, _, wide, at in blocks.table.tolist():
+
+        def view(z: Tensor, h: int, at: int = at, wide: int = wide) -> Tensor:
+            return z[at * h * size : (at + wide) * h * size].view(kv_heads, -1, size)
+
+        q, k, v = three
+        found.append(((view(q, heads), view(k, kv_heads), view(v, kv_heads)), view(other, heads)))
+    return found
+
+
+def _bmm(a: Tensor, b: Tensor) -> Tensor:
+    """a [K, r, s] · b [K, s, t], one oneDNN product per head in float32 (see products.py)."""
+    if a.dtype != torch.float32:
+        return torch.bmm(a, b)
+    return torch.stack(
+        [torch.ops.mkldnn._linear_pointwise(x, y.t(), None, "none", [], "") for x, y in zip(a, b, strict=True)]
+    )

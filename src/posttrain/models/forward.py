@@ -1,4 +1,4 @@
-"""The forward pass of Llama, Qwen2 and Qwen3 for training, without padding: the module's weights in fewer, larger steps.
+"""The forward pass of Llama, Qwen2 and Qwen3 for training, without padding: the module's weights in fewer steps.
 
 transformers' modules compute the same; what they spend beside the matrix products (masks, rotary tables per call,
 upcasts, several passes over memory for each norm and activation) is most of a small model's time on a CPU. Here

@@ -4,13 +4,8 @@ from posttrain.prompts.chat import chat_ids
 from posttrain.prompts.conversation import Turn, read_turns, think
 from posttrain.prompts.registry import TEMPLATES, get_template
 from posttrain.prompts.shots import GSM8K_SHOTS
-<<<<<<< HEAD
-from posttrain.prompts.template import Example, Template, continuation_ids, document_ids
-from posttrain.prompts.text import tagged, worked
-=======
-from posttrain.prompts.template import Example, LossOn, Template, document_ids
+from posttrain.prompts.template import Example, LossOn, Template, continuation_ids, document_ids
 from posttrain.prompts.text import tagged, with_input, worked
->>>>>>> sftdata
 
 __all__ = [
     "GSM8K_SHOTS",

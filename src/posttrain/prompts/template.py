@@ -123,8 +123,7 @@ def encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool, split_s
 def document_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     """Ids of a document of plain text, closed by the padding (end-of-text) token where there is one, else by eos."""
     closing = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_of_text(tokenizer)
-<<<<<<< HEAD
-    return [*_encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
+    return [*encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
 
 
 def continuation_ids(context: str, continuation: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -133,11 +132,8 @@ def continuation_ids(context: str, continuation: str, tokenizer: Tokenizer) -> t
     As in lm-eval (api/model.py, _encode_pair): spaces at the end of the context go to the continuation, and the ids of
     both together are cut where those of the context alone end. DataError where that leaves nothing on either side.
     """
-    before = _encode(tokenizer, context.rstrip(), add_special_tokens=True, split_special_tokens=True)
-    whole = _encode(tokenizer, context + continuation, add_special_tokens=True, split_special_tokens=True)
+    before = encode(tokenizer, context.rstrip(), add_special_tokens=True, split_special_tokens=True)
+    whole = encode(tokenizer, context + continuation, add_special_tokens=True, split_special_tokens=True)
     if not before or len(whole) <= len(before):
         raise DataError(f"{continuation[:40]!r} after {context[-40:]!r} leaves no token to score. Correct the choices.")
     return before, whole[len(before) :]
-=======
-    return [*encode(tokenizer, text, add_special_tokens=False, split_special_tokens=True), int(closing)]
->>>>>>> sftdata

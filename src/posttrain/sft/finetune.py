@@ -5,23 +5,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from posttrain.errors import DataError, ModelError
+from posttrain.errors import ModelError
 from posttrain.models import load_model, load_tokenizer, pick_device
 from posttrain.models.forward import supports
-from posttrain.prompts import get_template
 from posttrain.sft.config import SFTConfig
 from posttrain.sft.examples import gather
 from posttrain.sft.supervised import Plan, train
 from posttrain.store import Checkpoint, Problems, Samples, Tokens
 from posttrain.training.aggregation import Aggregation
 from posttrain.training.batches import steps_of_epochs
-<<<<<<< HEAD
-from posttrain.training.tokenise import TokenReport, check_tokenizer, read_tokens, tokenise
-from posttrain.training.validation import open_validation
-=======
 from posttrain.training.tokenise import check_tokenizer
-from posttrain.training.validation import Validator
->>>>>>> sftdata
+from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
     from posttrain.stage import Workspace
@@ -34,15 +28,11 @@ def finetune(
     examples = gather(config, traces, tokenizer, work)
     policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
     check_tokenizer(policy, tokenizer, model)
-<<<<<<< HEAD
-=======
     if config.packing == "documents" and not supports(policy):
         raise ModelError(
             f"packing: documents needs a forward pass that keeps packed examples apart, which there is none of for "
             f"{type(policy).__name__}. Use packing: none; the result is the same."
         )
-    template = get_template(config.template)
->>>>>>> sftdata
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
     watch = open_validation(config.validation, problems, policy, tokenizer, config.template, work)
     validate = functools.partial(watch.maybe, steps=steps) if watch is not None else None

@@ -7,6 +7,7 @@ upcasts, several passes over memory for each norm and activation) is most of a s
 - q, k and v are one product, gate and up another; in float32 on the CPU by oneDNN (products.py);
 - norms, rotation, softmax and gated activation are one pass each, with gradients by hand (lean.py), where a C compiler
   is at hand, and PyTorch's operations otherwise;
+- a prefix that several documents share is computed once (sharing.py);
 - after the last layer's attention only the rows that the loss looks at go on.
 
 Adapters and quantised layers are called as modules. Whatever else hangs on the modules (hooks, sharded weights, another
@@ -29,6 +30,7 @@ from torch.utils.checkpoint import checkpoint
 from posttrain.models.attention import Documents, attend
 from posttrain.models.lean import WIDEST, AddNorm, Attention, Blocks, Swiglu, lean
 from posttrain.models.products import linear
+from posttrain.models.sharing import Shared
 
 _KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ROUND = 64  # rows are padded to a multiple of this on the CPU: oneDNN prepares itself once per shape
@@ -73,10 +75,13 @@ class _Sizes:
     dtype: torch.dtype  # of the products
 
 
-def hidden_states(model: nn.Module, ids: Tensor, documents: Documents, rows: Tensor) -> Tensor:
+def hidden_states(
+    model: nn.Module, ids: Tensor, documents: Documents, rows: Tensor, shared: Shared | None = None
+) -> Tensor:
     """Final hidden states (after the last norm) of `rows` [m] int64: [m, H], in the dtype of the products.
 
-    ids: [n] int64, documents end to end. Under autocast the products are in its dtype, else in the weights'.
+    ids: [n] int64, documents end to end; or the nodes of their tree, of which `shared` makes documents for attention.
+    Under autocast the products are in its dtype, else in the weights'.
     """
     inner = _inner(model)
     decoder, device = inner.model, ids.device
@@ -88,7 +93,9 @@ def hidden_states(model: nn.Module, ids: Tensor, documents: Documents, rows: Ten
     if device.type == "cpu":
         ids = F.pad(ids, (0, -len(ids) % ROUND))
         picked = torch.cat([rows, rows[:1].expand(-len(rows) % ROUND)])
-    attention = _attention(sizes, documents, decoder, ids)
+    attention = _attention(sizes, documents, decoder, len(ids) if shared is None else documents.rows, device)
+    if shared is not None:
+        attention = _on_tree(attention, shared, len(ids))
     again = getattr(decoder, "gradient_checkpointing", False) and decoder.training
     with torch.autocast(device.type, enabled=False):
         x, delta = decoder.embed_tokens(ids).float(), None
@@ -114,17 +121,26 @@ def _sizes(config: Any, device: torch.device, dtype: torch.dtype) -> _Sizes:
     return _Sizes(heads, config.num_key_value_heads, head, compiled, dtype)
 
 
-def _attention(sizes: _Sizes, documents: Documents, decoder: Any, ids: Tensor) -> Callable[[Tensor], Tensor]:
-    """qkv [n, (Q + 2K) D], not yet rotated → [n, Q D]."""
+def _on_tree(attention: Callable[[Tensor], Tensor], shared: Shared, rows: int) -> Callable[[Tensor], Tensor]:
+    """Attention over documents whose tokens are nodes of a tree: [rows, (Q + 2K) D] → [rows, Q D]. Padding gets the
+    result of node 0, which nobody reads."""
+    first = F.pad(shared.first, (0, rows - len(shared.first)))
+    return lambda qkv: attention(qkv.index_select(0, shared.gather)).index_select(0, first)
+
+
+def _attention(
+    sizes: _Sizes, documents: Documents, decoder: Any, rows: int, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """qkv [rows, (Q + 2K) D], not yet rotated → [rows, Q D]."""
     longest = max(documents.lengths)
-    positions = torch.arange(longest, device=ids.device)
-    cosine, sine = decoder.rotary_emb(torch.zeros(1, device=ids.device), positions[None])
+    positions = torch.arange(longest, device=device)
+    cosine, sine = decoder.rotary_emb(torch.zeros(1, device=device), positions[None])
     q, k, d = sizes.heads, sizes.kv_heads, sizes.head
     if sizes.compiled and longest <= WIDEST and not d % 32:
         half = [table[0, :, : d // 2].float().contiguous() for table in (cosine, sine)]
         blocks = Blocks.of(list(documents.lengths))
         return lambda qkv: Attention.apply(qkv, blocks, q, k, d, *half)  # type: ignore[no-untyped-call]
-    at = documents.positions(len(ids), ids.device)
+    at = documents.positions(rows, device)
     cosine, sine = cosine[0][at][:, None], sine[0][at][:, None]
 
     def plain(qkv: Tensor) -> Tensor:

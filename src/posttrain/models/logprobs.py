@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from posttrain.models.attention import Documents
 from posttrain.models.forward import hidden_states, supports
 from posttrain.models.lean import lean, run_lean
 from posttrain.models.products import product, weight_gradient
+from posttrain.models.sharing import Shared, tree_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,7 +141,7 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
     attention mask is needed. row, col: [n], col ≥ 1, row ascending.
 
     Where forward.py knows the model, each row is a document that ends before its last asked-for token: padding costs
-    nothing, and neither does what follows.
+    nothing, and neither does what follows; what several rows begin with is computed once (sharing.py).
     """
     weight = cast("Any", model).get_output_embeddings().weight
     targets = ids[row, col]
@@ -155,9 +157,13 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
 
 
 def _hidden_of_documents(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:
-    """Hidden states [n, d] that predict ids[row, col]: only tokens that some of them sees are computed."""
-    lengths = torch.zeros(len(ids), dtype=torch.int64, device=ids.device).scatter_reduce_(0, row, col, "amax")
-    starts = lengths.cumsum(0) - lengths
-    inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-    documents = Documents(tuple(length for length in lengths.tolist() if length))
-    return hidden_states(model, ids[inside], documents, starts[row] + col - 1)
+    """Hidden states [n, d] that predict ids[row, col]: only tokens that some of them sees are computed, each once."""
+    last = torch.zeros(len(ids), dtype=torch.int64, device=ids.device).scatter_reduce_(0, row, col, "amax").tolist()
+    asked = [r for r, length in enumerate(last) if length]
+    tree = tree_of([tokens[:length] for tokens, length in zip(ids.tolist(), last, strict=True) if length])
+    starts = np.zeros(len(last), dtype=np.int64)
+    starts[asked] = np.cumsum([0, *(last[r] for r in asked[:-1])])
+    node = torch.from_numpy(np.concatenate(tree.nodes)).to(ids.device)
+    rows = node[torch.from_numpy(starts).to(ids.device)[row] + col - 1]
+    shared = Shared.of(tree, ids.device) if tree.shares else None
+    return hidden_states(model, torch.from_numpy(tree.ids).to(ids.device), Documents(tree.lengths), rows, shared)

@@ -15,7 +15,7 @@ from posttrain.store.fingerprint import digest_files, sha256_file
 NAME = "manifest.json"
 # Files whose bytes differ between identical runs (times, speeds) or that may grow later; listed with their sha256, left
 # out of the digest.
-VOLATILE = ("metrics.jsonl", "validation.jsonl", "log.txt", "timing.json")
+VOLATILE = ("metrics.jsonl", "loss.png", "validation.jsonl", "log.txt", "timing.json")
 
 
 @dataclass

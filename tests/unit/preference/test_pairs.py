@@ -59,7 +59,7 @@ def test_where_nothing_is_left_it_is_said_what_was_missing(given, config, said):
 
 
 def test_samples_that_are_no_pairs_are_refused():
-    with pytest.raises(DataError, match="belongs to no pair. Make pairs"):
+    with pytest.raises(DataError, match="belongs to no pair"):
         read_pairs([sample("a", 0, True)])
     with pytest.raises(DataError, match="only one side"):
         read_pairs(make_pairs([sample("a", 0, True), sample("a", 1, False)], PairsConfig())[:1])

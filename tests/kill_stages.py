@@ -183,4 +183,4 @@ def metrics(stage: Path) -> list[dict[str, Any]]:
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if not (k.startswith("seconds") or k.endswith("_per_s"))}
+    return {k: v for k, v in row.items() if not (k.startswith("seconds") or k.endswith(("_per_s", "memory_gb")))}

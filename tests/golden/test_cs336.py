@@ -136,7 +136,7 @@ def test_the_dpo_loss_is_its_formula_and_log_2_for_the_reference_itself() -> Non
         )
         ids = torch.cat([made["input_ids"], made["labels"][:, -1:], torch.tensor([[1]])], 1)
         scores = cs336.get_response_log_probs(m, ids[:, :-1], ids[:, 1:])["log_probs"]
-        return float(scores[0, -len(response) - 1 :].sum())
+        return float(scores[0, -len(response) - 1 :].sum().detach())
 
     margin = (logprob(model, "good") - logprob(model, "bad")) - (logprob(reference, "good") - logprob(reference, "bad"))
     loss = cs336.compute_per_instance_dpo_loss(model, reference, *asked)

@@ -44,7 +44,7 @@ def policy_loss(
     with torch.no_grad():
         ratio = torch.exp(tokens.logprobs - tokens.old)
         sums |= {
-            "loss": float(loss),
+            "loss": float(loss.detach()),
             "ratio": float(ratio.sum()),
             "ratio_off": float((ratio - 1).abs().max()) if ratio.numel() else 0.0,
             "clip_fraction": float(silenced.sum()),

@@ -1,0 +1,161 @@
+"""`dpo`: pairs to tokens, the reference's log-probabilities once, then steps over pairs.
+
+Left out on purpose: a reference model beside the policy. The reference is the starting weights, so what it says of
+every pair is taken in one pass before the first step, and a resumed run takes it again from the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from posttrain.errors import DataError
+from posttrain.models import load_model, load_tokenizer, pick_device, token_stats
+from posttrain.preference.config import DPOConfig
+from posttrain.preference.losses import LOSSES, Pair
+from posttrain.preference.pairs import read_pairs
+from posttrain.prompts import get_template
+from posttrain.training.batches import MicroBatch, batch_indices, micro_batches, steps_of_epochs
+from posttrain.training.checkpoint import Saver
+from posttrain.training.tokenise import check_tokenizer, save_checkpoint
+from posttrain.training.update import Updater, autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from posttrain.prompts import Example
+    from posttrain.records import Sample
+    from posttrain.stage import Workspace
+    from posttrain.store import Checkpoint, Samples
+
+Examples = tuple["Example", "Example"]  # chosen, rejected
+
+
+def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace) -> None:
+    """Trains from `model` and writes `model/` and metrics."""
+    tokenizer = load_tokenizer(model.ref, revision=model.revision)
+    policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
+    check_tokenizer(policy, tokenizer, model)
+    examples = tokenise_pairs(read_pairs(pairs.read()), config, tokenizer, work)
+    steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
+    pad_id = int(tokenizer.pad_token_id)
+    reference = reference_sums(config, examples, policy, pad_id)
+    updater = Updater.make(policy, config.optimizer, steps)
+    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
+    start, counters = saver.restore()
+    seconds = float(counters.get("seconds", 0.0))
+    work.metrics.rewind(start or -1)
+    with work.progress(steps, "dpo", "steps") as bar:
+        bar.skip(start)
+        for step in range(start, steps):
+            began, done = time.perf_counter(), step + 1
+            chosen = batch_indices(len(examples), config.batch_size, work.seed, step)
+            batch = [examples[i] for i in chosen]
+            row = preference_step(config, batch, [reference[i] for i in chosen], policy, updater, step, pad_id)
+            seconds += time.perf_counter() - began
+            work.metrics.log(done, **row, seconds=seconds)
+            bar.update(1, loss=row["loss"], accuracy=row["preference_accuracy"])
+            if config.checkpoint_every and done % config.checkpoint_every == 0 and done < steps:
+                save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
+            if done < steps:
+                saver.maybe(done, {"seconds": seconds})
+    save_checkpoint(policy, tokenizer, work.dir / "model", step=steps)
+    rows = [r for r in work.metrics.read() if "loss" in r]
+    work.summarise(
+        steps=steps, pairs=len(examples), loss_first=rows[0]["loss"], loss_last=rows[-1]["loss"], seconds=seconds
+    )
+
+
+def tokenise_pairs(
+    pairs: Sequence[tuple[Sample, Sample]], config: DPOConfig, tokenizer: PreTrainedTokenizerBase, work: Workspace
+) -> list[Examples]:
+    """Pairs as supervised examples; those with a sequence over max_tokens are dropped and counted; DataError for none."""
+    template = get_template(config.template)
+    made = [
+        (
+            template.example(chosen.question, chosen.response, tokenizer),
+            template.example(rejected.question, rejected.response, tokenizer),
+        )
+        for chosen, rejected in pairs
+    ]
+    kept = [pair for pair in made if all(len(e.ids) <= config.max_tokens and any(e.mask) for e in pair)]
+    if not kept:
+        raise DataError(
+            f"none of {len(made)} pairs fits into max_tokens {config.max_tokens}. Raise it, or make shorter pairs."
+        )
+    if len(kept) < len(made):
+        work.note(f"{len(made) - len(kept)} of {len(made)} pairs left out: longer than {config.max_tokens} tokens")
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Log-probabilities of each sequence of a micro-batch, summed over its response [members], and their lengths."""
+
+    members: tuple[int, ...]
+    logprobs: Tensor
+    lengths: Tensor
+
+
+def _sums(policy: PreTrainedModel, micro: MicroBatch, dtype: str) -> Sums:
+    with autocast(dtype, str(policy.device)):
+        stats = token_stats(policy, micro.ids, micro.row, micro.col)
+    count = len(micro.members)
+    total = torch.zeros(count, device=stats.logprobs.device).index_add(0, micro.row, stats.logprobs)
+    return Sums(micro.members, total, torch.bincount(micro.row, minlength=count).float())
+
+
+def reference_sums(
+    config: DPOConfig, examples: Sequence[Examples], policy: PreTrainedModel, pad_id: int
+) -> list[tuple[float, float]]:
+    """What the starting weights say of (chosen, rejected) of each pair."""
+    flat = [e for pair in examples for e in pair]
+    found = [0.0] * len(flat)
+    with torch.no_grad():
+        for micro in micro_batches(flat, config.token_budget, pad_id, str(policy.device)):
+            for member, value in zip(micro.members, _sums(policy, micro, config.dtype).logprobs.tolist(), strict=True):
+                found[member] = value
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def preference_step(
+    config: DPOConfig,
+    batch: Sequence[Examples],
+    reference: Sequence[tuple[float, float]],
+    policy: PreTrainedModel,
+    updater: Updater,
+    step: int,
+    pad_id: int,
+) -> dict[str, float]:
+    """One optimizer step on pairs. A pair's sequences stay in one micro-batch: the loss is not a sum over tokens."""
+    totals = dict.fromkeys(("loss", "preference_accuracy", "margin", "chosen_change", "rejected_change"), 0.0)
+    pairs_each = max(1, config.token_budget // max(2 * max(len(e.ids) for e in pair) for pair in batch))
+    # Pairs of like length together: less padding.
+    order = sorted(range(len(batch)), key=lambda i: max(len(e.ids) for e in batch[i]))
+    for begin in range(0, len(order), pairs_each):
+        group = order[begin : begin + pairs_each]
+        flat = [e for i in group for e in batch[i]]
+        (micro,) = micro_batches(flat, 1 << 60, pad_id, str(policy.device))
+        sums = _sums(policy, micro, config.dtype)
+        back = torch.tensor(sorted(range(len(flat)), key=lambda k: sums.members[k]), device=sums.logprobs.device)
+        old = torch.tensor([value for i in group for value in reference[i]], device=sums.logprobs.device)
+        change, lengths = sums.logprobs[back] - old, sums.lengths[back]
+        pair = Pair(change[::2], change[1::2], lengths[::2], lengths[1::2])
+        losses = LOSSES[config.loss](pair, config.beta)
+        (losses.sum() / len(batch)).backward()  # type: ignore[no-untyped-call]
+        margin = (pair.chosen - pair.rejected).detach()
+        found = {
+            "loss": losses.detach(),
+            "preference_accuracy": (margin > 0).float(),
+            "margin": config.beta * margin,
+            "chosen_change": pair.chosen.detach(),
+            "rejected_change": pair.rejected.detach(),
+        }
+        for name, value in found.items():
+            totals[name] += float(value.sum()) / len(batch)
+    return {**totals, **updater.apply(step, f"a batch of {len(batch)} pairs")}

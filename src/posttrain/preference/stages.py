@@ -1,0 +1,48 @@
+"""The preference stages. Heavy imports wait until a stage runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from posttrain.preference.config import DPOConfig, PairsConfig, SampleConfig
+from posttrain.preference.forecast import dpo_forecast, pairs_forecast, sample_forecast
+from posttrain.records import Sample, samples_to_tables
+from posttrain.stage import Workspace
+from posttrain.store import Checkpoint, Problems, Samples
+
+
+def sample(config: SampleConfig, model: Checkpoint, problems: Problems, work: Workspace) -> Samples:
+    """A model's own graded answers to problems: for pairs, for expert iteration."""
+    from posttrain.preference.sampling import sample_answers
+
+    sample_answers(config, model, problems, work)
+    return Samples(work.dir)
+
+
+def pairs(config: PairsConfig, samples: list[Samples], work: Workspace) -> Samples:
+    """Pairs of a chosen and a rejected answer to the same problem, from graded samples."""
+    from posttrain.preference.pairs import make_pairs
+
+    def every() -> Iterator[Sample]:
+        for artifact in samples:
+            yield from artifact.read()
+
+    made = make_pairs(every(), config)
+    generations, verdicts = samples_to_tables(made)
+    work.write_table("samples.parquet", generations)
+    work.write_table("verdicts.parquet", verdicts)
+    work.summarise(pairs=len(made) // 2, problems=len({s.problem_id for s in made}))
+    return Samples(work.dir)
+
+
+def dpo(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace) -> Checkpoint:
+    """Direct preference optimization of `model` on pairs, against its own starting weights."""
+    from posttrain.preference.loop import prefer
+
+    prefer(config, model, pairs, work)
+    return Checkpoint(work.dir)
+
+
+sample.forecast = sample_forecast  # type: ignore[attr-defined]
+pairs.forecast = pairs_forecast  # type: ignore[attr-defined]
+dpo.forecast = dpo_forecast  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+"""sample → pairs → dpo on a model that was hardly trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.unit.engines.tiny import VOCAB, tiny
+
+from posttrain.errors import DataError
+from posttrain.pipeline import run_stage
+from posttrain.preference.config import DPOConfig
+from posttrain.preference.loop import preference_step, reference_sums
+from posttrain.prompts import Example
+from posttrain.store import Artifact, Samples
+from posttrain.training.config import OptimizerConfig
+from posttrain.training.update import Updater
+
+TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 128}
+
+
+def make(name: str, folder: Path, config: dict[str, Any], **inputs: Any) -> Artifact:
+    return run_stage(name, config, inputs, folder, seed=3, device="cpu", quiet=True)
+
+
+def examples(count: int) -> list[tuple[Example, Example]]:
+    draw = torch.Generator().manual_seed(0)
+
+    def one(prompt: list[int], length: int) -> Example:
+        ids = torch.randint(VOCAB, (length,), generator=draw).tolist()
+        return Example((*prompt, *ids), (0,) * len(prompt) + (1,) * length)
+
+    prompts = [torch.randint(VOCAB, (4,), generator=draw).tolist() for _ in range(count)]
+    return [(one(p, 3 + i % 4), one(p, 6 - i % 4)) for i, p in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("loss", ["dpo", "ipo", "dpo_norm"])
+def test_the_step_is_the_same_however_the_pairs_are_split(loss: str) -> None:
+    batch, found = examples(6), []
+    for budget in (16, 1 << 20):
+        config = DPOConfig(steps=1, loss=loss, token_budget=budget)  # type: ignore[arg-type]
+        policy = tiny("qwen2")
+        reference = reference_sums(config, batch, policy, 0)
+        # Away from the reference, where the losses' gradients differ from pair to pair.
+        with torch.no_grad():
+            for p in policy.parameters():
+                p *= 1.1
+        updater = Updater.make(policy, OptimizerConfig(lr=0.0), 1)
+        found.append(preference_step(config, batch, reference, policy, updater, 0, 0))
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-5)
+    assert found[0]["grad_norm"] > 0
+
+
+def test_chosen_answers_gain_on_rejected_ones() -> None:
+    batch, config = examples(6), DPOConfig(steps=20)
+    policy = tiny("qwen2")
+    reference = reference_sums(config, batch, policy, 0)
+    updater = Updater.make(policy, OptimizerConfig(lr=3e-3, schedule="constant"), 20)
+    rows = [preference_step(config, batch, reference, policy, updater, step, 0) for step in range(20)]
+    assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "at the reference DPO's loss is log 2"
+    assert rows[-1]["loss"] < 0.5
+    assert rows[-1]["preference_accuracy"] == 1.0
+    assert rows[-1]["chosen_change"] > rows[-1]["rejected_change"]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("parts")
+    data = {"dataset": "synthetic", "train": 40, "validation": 4, "test": 4, "levels": [1]}
+    problems = make("data", folder / "problems", data)
+    model = make(
+        "pretrain", folder / "model", {"model": TINY, "steps": 1, "block": 32, "batch_size": 2}, corpus=problems
+    )
+    return {"problems": problems, "model": model}
+
+
+def test_a_models_answers_are_graded_samples_and_a_second_attempt_takes_them_from_the_journal(
+    parts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    config = {"n": 2, "limit": 10, "max_tokens": 8}
+    made = make("sample", tmp_path / "answers", config, **parts)
+    assert isinstance(made, Samples)
+    rows = list(made.read())
+    assert len(rows) == 20
+    assert all(s.verdict is not None and s.token_ids and s.prompt_ids for s in rows)
+    again = make("sample", tmp_path / "again", config, **parts)
+    assert isinstance(again, Samples)
+    assert list(again.read()) == rows
+    with pytest.raises(DataError, match="none is correct, so none is kept"):
+        make("sample", tmp_path / "kept", {**config, "keep": "correct"}, **parts)
+
+
+def test_pairs_and_dpo_as_stages(parts: dict[str, Artifact], tmp_path: Path) -> None:
+    answers = make("sample", tmp_path / "answers", {"n": 2, "limit": 10, "max_tokens": 8}, **parts)
+    # A model that knows nothing is right nowhere: the reward, here the index, stands for a judge's.
+    import dataclasses
+
+    from posttrain.records import samples_to_tables
+    from posttrain.store import write_table
+
+    assert isinstance(answers, Samples)
+    judged = tmp_path / "judged"
+    judged.mkdir()
+    generations, verdicts = samples_to_tables(dataclasses.replace(s, reward=float(s.index)) for s in answers.read())
+    write_table(judged / "samples.parquet", generations)
+    write_table(judged / "verdicts.parquet", verdicts)
+    pairs = make("pairs", tmp_path / "pairs", {"by": "reward"}, samples=Samples(judged))
+    with pytest.raises(DataError, match="belongs to no pair"):
+        make("dpo", tmp_path / "refused", {"steps": 2}, model=parts["model"], pairs=answers)
+    config = {"steps": 4, "batch_size": 4, "optimizer": {"lr": 1e-3}}
+    made = make("dpo", tmp_path / "dpo", config, model=parts["model"], pairs=pairs)
+    rows = [json.loads(line) for line in (made.path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == [1, 2, 3, 4]
+    assert (made.path / "model" / "model.safetensors").exists()

@@ -20,15 +20,15 @@ def grade(file: Path | None, spec: str, out: Path | None, gold: str | None, resp
     """Judge responses against golds.
 
     FILE.jsonl: rows with `gold` and `response`; other columns are kept, `verdict` is added. Without --out the rows go
-    to standard output and the summary to standard error. Specs: gsm8k, gsm8k_strict, math, r1_zero, choice, exact,
-    code.
+    to standard output and the summary to standard error. Specs: gsm8k, gsm8k_strict, math, r1_zero, choice, exact;
+    and code, ifeval, ifeval_loose, which grade by the row's other columns (tests, instructions) and need no gold.
     """
     from posttrain.grading import get_spec, rows
     from posttrain.records import Problem
 
     if (file is None) == (gold is None and response is None):
         raise click.UsageError("give FILE.jsonl, or --gold and --response.")
-    get_spec(spec)
+    needs = ("response",) if get_spec(spec).judge else ("gold", "response")
     if file is None:
         from posttrain.grading import grade as grade_one
 
@@ -39,7 +39,7 @@ def grade(file: Path | None, spec: str, out: Path | None, gold: str | None, resp
         return
     counts: Counter[str] = Counter()
     if out is None:
-        for row, verdict in rows.grade_rows(rows.read_rows(file), spec):
+        for row, verdict in rows.grade_rows(rows.read_rows(file, needs), spec):
             counts[verdict.reason] += 1
             sys.stdout.write(rows.row_as_line(row, verdict))
         click.echo(summary(counts), err=True)
@@ -47,7 +47,7 @@ def grade(file: Path | None, spec: str, out: Path | None, gold: str | None, resp
     from posttrain.store import write_atomic
 
     with write_atomic(out) as written:
-        for row, verdict in rows.grade_rows(rows.read_rows(file), spec):
+        for row, verdict in rows.grade_rows(rows.read_rows(file, needs), spec):
             counts[verdict.reason] += 1
             written.write(rows.row_as_line(row, verdict).encode())
     click.echo(summary(counts))

@@ -44,7 +44,8 @@ def points(names: frozenset[str], whole: bool, steps: bool = False) -> Iterator[
             }
     if whole and len(names) > 1:  # n! / (n - k)! has a value where n is the greater
         for order in (sorted(names), sorted(names, reverse=True)):
-            yield {name: Fraction(3 + 5 * j) for j, name in enumerate(order)}
+            for first, step in ((3, 5), (2, 9)):
+                yield {name: Fraction(first + step * j) for j, name in enumerate(order)}
     for k, (*signs, size) in enumerate(_POINTS):
         env = {}
         for j, name in enumerate(sorted(names)):

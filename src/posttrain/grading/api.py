@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from posttrain.grading import programs, text
+from posttrain.grading import text
 from posttrain.grading.cache import Cache, Decision, Key
 from posttrain.grading.extract import Found
 from posttrain.grading.pool import Result, compare_all
@@ -113,8 +113,8 @@ def _verdict(decision: Decision, extracted: str, format_ok: bool) -> Verdict:
 def check_gold(problem: Problem, spec: str = "gsm8k") -> str | None:
     """None if the gold grades itself correct, else why it can't be used."""
     rules = get_spec(spec)
-    if rules.judge is not None:
-        return programs.check_tests(problem)
+    if rules.usable is not None:
+        return rules.usable(problem)
     if not problem.answer or not problem.answer.strip():
         return f"problem {problem.id!r} has an empty gold answer"
     gold = rules.gold(problem.answer)
@@ -123,4 +123,14 @@ def check_gold(problem: Problem, spec: str = "gsm8k") -> str | None:
     return None
 
 
-__all__ = ["CACHE", "SPECS", "check_gold", "grade", "grade_many"]
+def prepare(spec: str) -> None:
+    """Asks, before any work is done, whether this machine can grade by a spec. GradingError where it can't.
+
+    Programs need the sandbox, at the level of $POSTTRAIN_ISOLATION or better.
+    """
+    rules = get_spec(spec)
+    if rules.prepare is not None:
+        rules.prepare()
+
+
+__all__ = ["CACHE", "SPECS", "check_gold", "grade", "grade_many", "prepare"]

@@ -128,7 +128,7 @@ class Atoms(Cursor):
             if kind == "op" and value in "([":
                 return self.bracket(value)
             if kind == "op" and value == "]":
-                return self.outward()
+                return self.outward_interval()
             if kind == "op" and value == "{":
                 return self.brace("}")
             if kind == "op" and value == "|":
@@ -272,11 +272,13 @@ class Atoms(Cursor):
                 raise ParseError("half-open group")
         return Node("seq", (opener, closer, *items))
 
-    def outward(self) -> Node:
+    def outward_interval(self) -> Node:
         """`]a, b[`: an interval whose brackets look away from what they leave out."""
+        self.outward = True
         items = [self.sum()]
         while self.separator():
             items.append(self.sum())
+        self.outward = False
         closer = self.expect("[", "]", ")")
         if len(items) != 2:
             raise ParseError("interval")

@@ -10,13 +10,17 @@ from posttrain.grading.tree import MAX_DEPTH, ParseError
 
 
 class Cursor:
-    """Looking and stepping. `bars` counts the open `|`: inside them the next one closes."""
+    """Looking and stepping. `bars` counts the open `|`: inside them the next one closes.
+
+    outward: inside `]a, b[`, where a square bracket closes too.
+    """
 
     def __init__(self, stream: list[Token]) -> None:
         self.stream = stream
         self.at = 0
         self.depth = 0
         self.bars = 0
+        self.outward = False
 
     @property
     def here(self) -> Token:

@@ -325,7 +325,7 @@ def _step(kind: str, args: tuple[Any, ...], values: list[Any], numbers: Arithmet
             product = product * v
         return product
     if kind == "neg":
-        return -values[0]
+        return 0 - values[0]  # a minus sign would make the imaginary part -0, on the other side of every branch cut
     if kind == "div":
         return values[0] / values[1]
     if kind == "pow":

@@ -24,6 +24,7 @@ _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|either)\b[^.\n]{0,20}$", re.IGNORECA
 _JOINT = re.compile(r"[\s\"'.*]*(?:,|;|and|or|, ?and|, ?or)[\s\"'*]*", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?(?:\s*(?:,|and|or|, ?and|, ?or)\s+-?\d+(?:\.\d+)?)+)\W*$")
 _COPULA = re.compile(r"\b(?:is|are|was|were|be|equals)\b|=", re.IGNORECASE)
+_INDEX = re.compile(r"_(?:\{[^{}]*\}|\w)")
 _CONCLUDING = re.compile(r"\b(?:therefore|thus|so|hence|answer|finally|in total)\b", re.IGNORECASE)
 _CONFIDENCE = re.compile(r"\n\s*(?:confidence|certainty)\s*:[^\n]*\s*$", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|\\%|percent|pct)", re.IGNORECASE)
@@ -90,7 +91,7 @@ def _joined_spans(text: str, spans: Sequence[re.Match[str]], *, first: bool) -> 
 def _of_named(text: str, spans: Sequence[re.Match[str]]) -> str:
     """`the volume of $ABC$ is 120`: the number that a sentence gives to what its last formula names."""
     rest = text[spans[-1].end() :]
-    said = _COPULA.search(rest)
+    said = None if re.search(r"\d", _INDEX.sub("", _inside(spans[-1]))) else _COPULA.search(rest)
     numbers = find_numbers(plain(rest[said.end() :])) if said else []
     return numbers[0] if numbers else _joined_spans(text, spans, first=False)
 
@@ -110,7 +111,7 @@ def last_in(text: str) -> Found | None:
     if spans:
         rest = tail[spans[-1].end() :]
         if not (_CONCLUDING.search(rest) and find_numbers(plain(rest))):
-            return Found(_joined_spans(tail, spans, first=False), "formula")
+            return Found(_of_named(tail, spans), "formula")
         tail = rest
     if bold and find_numbers(plain(bold[-1])):
         return Found(bold[-1].strip(), "bold")

@@ -181,7 +181,7 @@ class Parser(Atoms):
         if kind == "command":
             return value in STARTING
         if kind == "op":
-            return value in "([{" or (value == "|" and not self.bars)
+            return (value in "([{" and not (value == "[" and self.outward)) or (value == "|" and not self.bars)
         return kind in ("number", "begin")
 
     def names_unit(self) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from posttrain.errors import GradingError
-from posttrain.grading.sandbox import Isolation, Limits, Outcome, level_named, run_program
+from posttrain.grading.sandbox import Isolation, Limits, Outcome, level_named, require, run_program
 from posttrain.records import Problem, Verdict
 
 LEVEL_VARIABLE = "POSTTRAIN_ISOLATION"  # the least isolation to accept where nothing else says so
@@ -42,6 +42,11 @@ def find_program(text: str) -> str | None:
 def required_level() -> Isolation:
     """The level of $POSTTRAIN_ISOLATION, or KERNEL."""
     return level_named(os.environ.get(LEVEL_VARIABLE, "kernel"))
+
+
+def check_sandbox() -> Isolation:
+    """The level that programs will run under. GradingError where it is below the one that is asked for."""
+    return require(required_level())
 
 
 def judge(problem: Problem, answer: str, truncated: bool) -> Verdict:

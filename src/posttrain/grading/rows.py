@@ -15,7 +15,7 @@ Row = dict[str, Any]
 BATCH = 512  # rows graded together; the symbolic workers take a batch's open questions side by side
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, needs: Sequence[str] = ("gold", "response")) -> Iterator[Row]:
     """The objects of a JSONL file. DataError for a missing file, a line that is no object, missing columns."""
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}. Give a JSONL file whose rows have gold and response.")
@@ -29,11 +29,11 @@ def read_rows(path: Path) -> Iterator[Row]:
                 raise DataError(f"{path}, line {number} is no JSON ({error}). Repair or remove the line.") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number} is no JSON object. Each line must be a row with columns.")
-            missing = [column for column in ("gold", "response") if column not in row]
+            missing = [column for column in needs if column not in row]
             if missing:
                 raise DataError(
                     f"{path}, line {number} has no column {' and no '.join(map(repr, missing))}"
-                    f" (it has {', '.join(map(repr, row)) or 'none'}). Rename the columns to gold and response."
+                    f" (it has {', '.join(map(repr, row)) or 'none'}). Rename the columns to {' and '.join(needs)}."
                 )
             yield row
 
@@ -60,8 +60,8 @@ def _grade_batch(batch: Sequence[Mapping[str, Any]], spec: str) -> Iterator[tupl
     for i, row in enumerate(batch):
         response = row["response"] if isinstance(row["response"], str) else _as_text(row["response"])
         truncated = bool(row.get("truncated")) or row.get("finish_reason") == "length"
-        for gold in golds_of(row["gold"]):
-            items.append((Problem(str(i), "", gold), response, truncated))
+        for gold in golds_of(row.get("gold")):
+            items.append((_problem(i, row, gold), response, truncated))
             owners.append(i)
     best: dict[int, Verdict] = {}
     for i, verdict in zip(owners, grade_many(items, spec), strict=True):
@@ -69,6 +69,12 @@ def _grade_batch(batch: Sequence[Mapping[str, Any]], spec: str) -> Iterator[tupl
             best[i] = verdict
     for i, row in enumerate(batch):
         yield row, best[i]
+
+
+def _problem(index: int, row: Mapping[str, Any], gold: str | None) -> Problem:
+    """The row's other columns may hold what a spec grades by: a program's tests, the instructions of a prompt."""
+    extra = {column: value for column, value in row.items() if column not in ("gold", "response", "question")}
+    return Problem(str(index), str(row.get("question") or ""), gold, extra=extra)
 
 
 _RANK = {True: 2, None: 1, False: 0}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from posttrain.errors import GradingError, did_you_mean
-from posttrain.grading import choice, formats, mathematics, numeric, programs
+from posttrain.grading import choice, formats, instructions, mathematics, numeric, programs
 from posttrain.grading.extract import Found, find_numeric, find_strict_gsm8k
 from posttrain.grading.find_math import find_math
 from posttrain.records import Problem, Verdict
@@ -22,7 +22,9 @@ class Spec:
     explicit: the places of an answer that count as keeping the format.
     whole: a further demand on the form of the whole response; without it no answer is read.
     symbolic: whether undecided comparisons go to the worker pool.
-    judge: where comparing texts is not the way: (problem, answer text, truncated) -> verdict. The rest is unused then.
+    judge: where comparing texts is not the way: (problem, answer text, truncated) -> verdict. The rest is unused then,
+        but for `usable`, which says why a problem can't be judged (None: it can), and `prepare`, which raises where
+        this machine can't judge.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Spec:
     whole: Callable[[str], bool] | None = None
     symbolic: bool = False
     judge: Callable[[Problem, str, bool], Verdict] | None = None
+    usable: Callable[[Problem], str | None] | None = None
+    prepare: Callable[[], object] | None = None
 
 
 def _numeric_gold(gold: str) -> str:
@@ -47,6 +51,16 @@ def _whole_text(answer: str, truncated: bool) -> Found | None:
 
 def _find_flexible(answer: str, truncated: bool) -> Found | None:
     return find_numeric(answer, truncated=truncated)
+
+
+def _judged(
+    name: str,
+    judge: Callable[[Problem, str, bool], Verdict],
+    usable: Callable[[Problem], str | None],
+    prepare: Callable[[], object] | None = None,
+) -> Spec:
+    nothing: frozenset[str] = frozenset()
+    return Spec(name, _whole_text, str.strip, str.__eq__, nothing, judge=judge, usable=usable, prepare=prepare)
 
 
 _MARKED = frozenset({"tag", "boxed"})
@@ -65,7 +79,9 @@ _ROWS = (
     ),
     Spec("choice", choice.find_choice, choice.gold_letter, choice.same, _MARKED | {"phrase", "alone"}),
     Spec("exact", _whole_text, str.strip, str.__eq__, frozenset({"text"})),
-    Spec("code", _whole_text, str.strip, str.__eq__, frozenset(), judge=programs.judge),
+    _judged("code", programs.judge, programs.check_tests, programs.check_sandbox),
+    _judged("ifeval", instructions.judge, instructions.check_instructions),
+    _judged("ifeval_loose", instructions.judge_loosely, instructions.check_instructions),
 )
 SPECS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
 

@@ -41,7 +41,7 @@ def cut_end_of_turn(text: str) -> str:
         if at >= 0:
             end = at
     # A response may begin with the header of its own turn; a later header is somebody else's.
-    at = text.find(NEXT_TURN, len(NEXT_TURN), end)
+    at = text.find(NEXT_TURN, len(text) - len(text.lstrip()) + 1, end)
     return text[: at if at >= 0 else end]
 
 

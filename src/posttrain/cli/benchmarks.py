@@ -13,11 +13,13 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def benchmarks(name: str | None, as_json: bool) -> None:
     """List the benchmarks: items, licence, and whether the mirror holds them; with NAME, everything about that one."""
-    from posttrain.benchmarks.listing import listing
+    from posttrain.benchmarks.listing import listing, measured
     from posttrain.benchmarks.load import find
 
     wanted = find(name).name if name else None
     facts = [f for f in listing() if wanted in (None, f["name"])]
+    if wanted and facts[0]["here"] in ("yes", "made"):
+        facts[0] |= measured(wanted)
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     elif wanted:

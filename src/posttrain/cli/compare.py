@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -14,10 +15,14 @@ import click
 def compare(evaluations: tuple[str, ...], as_json: bool, confidence: float) -> None:
     """Compare models item by item: each against the first, and against the one before it.
 
-    A, B, …: folders of evaluations, each for all of its models, or FOLDER:MODEL for one.
+    A, B, …: folders of evaluations, each for all of its models, or FOLDER:MODEL for one. A1+A2+A3 is one way of
+    training with several seeds: such are compared over their seeds, the first with each of the others.
     """
+    if any("+" in name and not Path(name).exists() for name in evaluations):
+        _compare_seeds(evaluations, as_json, confidence)
+        return
     from posttrain.evals.select import select_answers
-    from posttrain.evals.table import comparisons_table, parts_in_words, scores_table
+    from posttrain.evals.table import comparisons_table, parts_in_words, samples_table, scores_table
     from posttrain.report.collect import by_benchmark, compare_all, model_entry
 
     found = by_benchmark(select_answers(evaluations))
@@ -27,8 +32,24 @@ def compare(evaluations: tuple[str, ...], as_json: bool, confidence: float) -> N
         click.echo(json.dumps({"models": models, "comparisons": comparisons}, indent=2, ensure_ascii=False))
         return
     click.echo(scores_table(models))
+    if beside := samples_table(models):
+        click.echo("\n" + beside)
     if comparisons:
         click.echo("\n" + comparisons_table(comparisons) + "\n")
     for c in comparisons:
         if c["parts"] is not None:
             click.echo(f"{c['b']} − {c['a']} on {c['benchmark']}, by cause: {parts_in_words(c['parts'])}")
+
+
+def _compare_seeds(names: tuple[str, ...], as_json: bool, confidence: float) -> None:
+    from posttrain.evals.seeds import compare_methods, seeds_table
+    from posttrain.evals.select import select_methods
+
+    comparisons = [
+        compare_methods(methods[0], other, confidence=confidence)
+        for methods in select_methods(names).values()
+        for other in methods[1:]
+    ]
+    click.echo(
+        json.dumps({"seeds": comparisons}, indent=2, ensure_ascii=False) if as_json else seeds_table(comparisons)
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.evals.comparison import Answers
+from posttrain.evals.seeds import Method
 from posttrain.evals.store import read_answers
 from posttrain.store import Scores
 
@@ -30,6 +31,33 @@ def select_answers(names: Sequence[str]) -> list[Answers]:
     if len({a.model for a in named}) < 2:
         raise RecipeError("a comparison needs two models. Give another evaluation, or one that holds several models.")
     return named
+
+
+def select_methods(names: Sequence[str]) -> dict[str, list[Method]]:
+    """benchmark → the methods that these names choose: ``A1+A2+A3`` is one way of training with three seeds.
+
+    RecipeError for a part that names several models, or methods without a benchmark in common.
+    """
+    methods = {name: [_one_model(part) for part in name.split("+")] for name in names}
+    if len(methods) < 2:
+        raise RecipeError("a comparison needs two ways of training. Give another, e.g. A1+A2 B1+B2.")
+    found: dict[str, list[Method]] = {}
+    common = set.intersection(*({a.benchmark for a in part} for parts in methods.values() for part in parts))
+    if not common:
+        raise RecipeError(f"{', '.join(methods)} were evaluated on no benchmark in common. Evaluate them on one.")
+    for benchmark in sorted(common):
+        for name, parts in methods.items():
+            chosen = tuple(next(a for a in part if a.benchmark == benchmark) for part in parts)
+            found.setdefault(benchmark, []).append(Method(name, chosen))
+    return found
+
+
+def _one_model(name: str) -> list[Answers]:
+    answers = [a for _, a in _of(name)]
+    models = list(dict.fromkeys(a.model for a in answers))
+    if len(models) != 1:
+        raise RecipeError(f"{name} holds several models: {', '.join(models)}. Say which: {name}:{models[-1]}.")
+    return answers
 
 
 def _of(name: str) -> list[tuple[Path, Answers]]:

@@ -10,6 +10,15 @@ from posttrain.store import Samples, Scores
 
 def read_answers(scores: Sequence[Scores]) -> Iterator[Answers]:
     """Every (model, benchmark) of these evaluations, in the order they were made."""
+    yield from _read(scores, "entries")
+
+
+def read_ungraded(scores: Sequence[Scores]) -> Iterator[Answers]:
+    """The same of benchmarks whose answers are kept for a judge: their samples have no verdicts."""
+    yield from _read(scores, "ungraded")
+
+
+def _read(scores: Sequence[Scores], kind: str) -> Iterator[Answers]:
     for artifact in scores:
-        for entry in artifact.read()["entries"]:
+        for entry in artifact.read().get(kind, ()):
             yield Answers(entry, list(Samples(artifact.path / entry["folder"]).read()))

@@ -14,17 +14,20 @@ from posttrain.stats.intervals import (
 from posttrain.stats.paired import Paired, compare_paired, mcnemar, sign_flip
 from posttrain.stats.power import difference_variance, items_needed, minimal_detectable_difference
 from posttrain.stats.repeated import majority_score, pass_at_k
+from posttrain.stats.seeds import SeedComparison, compare_seeds
 from posttrain.stats.trend import Trend, trend
 from posttrain.stats.verdict import in_words
 
 __all__ = [
     "Estimate",
     "Paired",
+    "SeedComparison",
     "Trend",
     "bca_interval",
     "benjamini_hochberg",
     "clustered_standard_error",
     "compare_paired",
+    "compare_seeds",
     "difference_variance",
     "estimate_accuracy",
     "holm",

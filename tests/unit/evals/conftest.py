@@ -25,13 +25,14 @@ def problems(tmp_path: Path) -> Problems:
 
 @pytest.fixture
 def run_eval(tmp_path: Path, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    """`run_eval({"base": wrong, "sft": right})`: the eval stage over scripted models."""
+    """`run_eval({"base": wrong, "sft": right})`: the eval stage over scripted models; `only` some of them are named."""
 
     def run(
         scripts: Mapping[str, Script],
         folder: str = "scores",
         dies_after: int | None = None,
         source: Problems = problems,
+        only: tuple[str, ...] = (),
         **config: object,
     ) -> Scores:
         engines: dict[str, ScriptedEngine] = {
@@ -40,6 +41,8 @@ def run_eval(tmp_path: Path, problems: Problems, monkeypatch: pytest.MonkeyPatch
         run.engines = engines  # type: ignore[attr-defined]
         models = []
         for name in scripts:
+            if only and name not in only:
+                continue
             (tmp_path / name / "model").mkdir(parents=True, exist_ok=True)
             (tmp_path / name / "model" / "config.json").write_text(name)
             models.append(Checkpoint(tmp_path / name, name=name))

@@ -29,6 +29,7 @@ ALPACA_EVAL = Declaration(
     origin="tatsu-lab/alpaca_eval, as in stanford-cs336/assignment5-alignment: data/alpaca_eval",
     grading=UNGRADED,
     sampling=Sampling(temperature=0.0, max_tokens=2048),
+    reference=("Llama-3.1-8B 1.57, instruction-tuned 4.5 to 5.3 (win rate; a study of instruction tuning, CS336 5)",),
     note="Answers only, kept for a judge; reference answers of two models stand in the mirror's file.",
 )
 SIMPLE_SAFETY_TESTS = Declaration(
@@ -42,6 +43,7 @@ SIMPLE_SAFETY_TESTS = Declaration(
     origin="Bertievidgen/SimpleSafetyTests, as in stanford-cs336/assignment5-alignment: data/simple_safety_tests",
     grading=UNGRADED,
     sampling=Sampling(temperature=0.0, max_tokens=1024),
+    reference=("Llama-3.1-8B 62 safe, instruction-tuned 77 to 78 (a study of instruction tuning, CS336 5)",),
     note="Harmful prompts; answers only, kept for a judge who says whether they are safe.",
 )
 MT_BENCH = Declaration(

@@ -43,7 +43,6 @@ MMLU_LIKELIHOOD = Declaration(
     metrics=("accuracy", "acc_norm"),
     lm_eval="mmlu",
     note="Prompts and numbers of lm-eval's mmlu: the first k questions of the subject's dev set are shown.",
-    reference=("Qwen2.5-1.5B 60.9 (5-shot, base; Qwen2.5 technical report, arXiv:2412.15115)",),
 )
 MMLU_REDUX = Declaration(
     name="mmlu_redux",

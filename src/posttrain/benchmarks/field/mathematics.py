@@ -43,6 +43,9 @@ MATH = Declaration(
     system=BOXED,
     sampling=LONG,
     lm_eval="hendrycks_math",
+    reference=(
+        "Qwen2.5-Math-1.5B 2.9 as it is, 53.4 after SFT, 74.8 after GRPO (r1_zero prompt; CS336 5, validation)",
+    ),
     note="4,500 of its problems are training problems of `dataset: math`: test models trained on that by math500.",
 )
 AIME24 = Declaration(

@@ -1,4 +1,4 @@
-"""The forward pass of Llama, Qwen2 and Qwen3 for training, without padding: the module's weights in fewer, larger steps.
+"""The training forward pass of Llama, Qwen2 and Qwen3, without padding: the module's weights in fewer, larger steps.
 
 transformers' modules compute the same; what they spend beside the matrix products (masks, rotary tables per call,
 upcasts, several passes over memory for each norm and activation) is most of a small model's time on a CPU. Here
@@ -36,7 +36,7 @@ ROUND = 64  # rows are padded to a multiple of this on the CPU: oneDNN prepares 
 
 def supports(model: nn.Module) -> bool:
     """Whether `hidden_states` computes what this model's own forward would."""
-    inner = _inner(model)
+    inner = causal_lm(model)
     if type(inner).__name__ not in _KNOWN:
         return False
     config: Any = inner.config
@@ -46,7 +46,7 @@ def supports(model: nn.Module) -> bool:
         and rope.get("rope_type", "default") not in ("dynamic", "longrope")
         and config.hidden_act in ("silu", "swish")
         and not (inner.training and config.attention_dropout)
-        and not any(_altered(module) for module in inner.modules())
+        and not any(_altered(module) for module in inner.modules() if module is not inner.model.embed_tokens)
         and not any(hasattr(p, "device_mesh") for p in inner.parameters())
     )
 
@@ -58,7 +58,7 @@ def _altered(module: nn.Module) -> bool:
     )
 
 
-def _inner(model: nn.Module) -> Any:
+def causal_lm(model: nn.Module) -> Any:
     """The causal language model inside PEFT's wrapper, or the model."""
     unwrap = getattr(model, "get_base_model", None)
     return unwrap() if callable(unwrap) else model
@@ -78,7 +78,7 @@ def hidden_states(model: nn.Module, ids: Tensor, documents: Documents, rows: Ten
 
     ids: [n] int64, documents end to end. Under autocast the products are in its dtype, else in the weights'.
     """
-    inner = _inner(model)
+    inner = causal_lm(model)
     decoder, device = inner.model, ids.device
     dtype = inner.lm_head.weight.dtype
     if torch.is_autocast_enabled(device.type):
@@ -89,12 +89,11 @@ def hidden_states(model: nn.Module, ids: Tensor, documents: Documents, rows: Ten
         ids = F.pad(ids, (0, -len(ids) % ROUND))
         picked = torch.cat([rows, rows[:1].expand(-len(rows) % ROUND)])
     attention = _attention(sizes, documents, decoder, ids)
-    again = getattr(decoder, "gradient_checkpointing", False) and decoder.training
     with torch.autocast(device.type, enabled=False):
         x, delta = decoder.embed_tokens(ids).float(), None
         for i, layer in enumerate(decoder.layers):
             last = picked if i == len(decoder.layers) - 1 else None
-            if again:
+            if layer.training and getattr(layer, "gradient_checkpointing", False):
                 x, delta = checkpoint(_layer, layer, x, delta, attention, sizes, last, use_reentrant=False)
             else:
                 x, delta = _layer(layer, x, delta, attention, sizes, last)

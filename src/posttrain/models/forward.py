@@ -1,4 +1,4 @@
-"""The forward pass of Llama, Qwen2 and Qwen3 for training, without padding: the module's weights in fewer steps.
+"""The training forward pass of Llama, Qwen2 and Qwen3, without padding: the module's weights in fewer, larger steps.
 
 transformers' modules compute the same; what they spend beside the matrix products (masks, rotary tables per call,
 upcasts, several passes over memory for each norm and activation) is most of a small model's time on a CPU. Here
@@ -38,7 +38,7 @@ ROUND = 64  # rows are padded to a multiple of this on the CPU: oneDNN prepares 
 
 def supports(model: nn.Module) -> bool:
     """Whether `hidden_states` computes what this model's own forward would."""
-    inner = _inner(model)
+    inner = causal_lm(model)
     if type(inner).__name__ not in _KNOWN:
         return False
     config: Any = inner.config
@@ -48,7 +48,7 @@ def supports(model: nn.Module) -> bool:
         and rope.get("rope_type", "default") not in ("dynamic", "longrope")
         and config.hidden_act in ("silu", "swish")
         and not (inner.training and config.attention_dropout)
-        and not any(_altered(module) for module in inner.modules())
+        and not any(_altered(module) for module in inner.modules() if module is not inner.model.embed_tokens)
         and not any(hasattr(p, "device_mesh") for p in inner.parameters())
     )
 
@@ -60,7 +60,7 @@ def _altered(module: nn.Module) -> bool:
     )
 
 
-def _inner(model: nn.Module) -> Any:
+def causal_lm(model: nn.Module) -> Any:
     """The causal language model inside PEFT's wrapper, or the model."""
     unwrap = getattr(model, "get_base_model", None)
     return unwrap() if callable(unwrap) else model
@@ -83,7 +83,7 @@ def hidden_states(
     ids: [n] int64, documents end to end; or the nodes of their tree, of which `shared` makes documents for attention.
     Under autocast the products are in its dtype, else in the weights'.
     """
-    inner = _inner(model)
+    inner = causal_lm(model)
     decoder, device = inner.model, ids.device
     dtype = inner.lm_head.weight.dtype
     if torch.is_autocast_enabled(device.type):
@@ -96,12 +96,11 @@ def hidden_states(
     attention = _attention(sizes, documents, decoder, len(ids) if shared is None else documents.rows, device)
     if shared is not None:
         attention = _on_tree(attention, shared, len(ids))
-    again = getattr(decoder, "gradient_checkpointing", False) and decoder.training
     with torch.autocast(device.type, enabled=False):
         x, delta = decoder.embed_tokens(ids).float(), None
         for i, layer in enumerate(decoder.layers):
             last = picked if i == len(decoder.layers) - 1 else None
-            if again:
+            if layer.training and getattr(layer, "gradient_checkpointing", False):
                 x, delta = checkpoint(_layer, layer, x, delta, attention, sizes, last, use_reentrant=False)
             else:
                 x, delta = _layer(layer, x, delta, attention, sizes, last)

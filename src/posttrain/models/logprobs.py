@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from posttrain.models.attention import Documents
-from posttrain.models.forward import hidden_states, supports
+from posttrain.models.forward import causal_lm, hidden_states, supports
 from posttrain.models.lean import lean, run_lean
 from posttrain.models.products import product, weight_gradient
 from posttrain.models.sharing import Shared, tree_of
@@ -148,7 +148,7 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
     if len(row) and supports(model):
         hidden = _hidden_of_documents(model, ids, row, col)
     else:
-        states = cast("Any", model).base_model(input_ids=ids, use_cache=False).last_hidden_state
+        states = causal_lm(model).base_model(input_ids=ids, use_cache=False).last_hidden_state
         hidden = states[row, col - 1]
     if torch.is_autocast_enabled(ids.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(ids.device.type))

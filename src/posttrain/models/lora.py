@@ -8,6 +8,7 @@ adapters off for a while.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +62,8 @@ def add_lora(model: PreTrainedModel, config: LoraConfig, *, seed: int, base: dic
             raise ModelError(
                 f"lora.targets {targets} don't fit {type(model).__name__}: {reason} Try all-linear."
             ) from None
-    cast("Any", model).peft_config["default"].base_model_name_or_path = (base or {}).get("ref")
+    # Named only in what is saved: with a name PEFT asks the Hub about the base at every save.
+    cast("Any", model).peft_config["default"].base_model_name_or_path = None
     setattr(model, _BASE, base)
 
 
@@ -105,6 +107,10 @@ def write_adapter(model: PreTrainedModel, folder: Path, final: Path, state: dict
     model.save_pretrained(folder, state_dict=state)
     base = getattr(model, _BASE, None)
     if base is not None:
+        path = folder / ADAPTER_CONFIG
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings.update(base_model_name_or_path=base["ref"], revision=base.get("revision"))
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         write_base(folder, base, final)
 
 

@@ -94,6 +94,9 @@ def _quantised(layer: nn.Linear, kind: Quantization, dtype: torch.dtype) -> nn.M
         made = bnb.nn.Linear4bit(
             layer.in_features, layer.out_features, bias=bias, compute_dtype=dtype, quant_type="nf4", device="meta"
         )
+        # At the first look without gradients it would lay the weights out anew for AVX512, with scales rounded to
+        # bfloat16: a validation would change what is trained on.
+        made.support_avx512bf16_for_cpu = False
         made.weight = bnb.nn.Params4bit(
             layer.weight.detach().clone(), requires_grad=False, quant_type="nf4", module=made
         )

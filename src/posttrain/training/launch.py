@@ -222,8 +222,8 @@ def _address(config: TrainingConfig) -> tuple[str, int]:
     if config.launch.nodes > 1:
         if "MASTER_ADDR" not in os.environ:
             raise RecipeError(
-                f"launch.nodes is {config.launch.nodes}, and the others can't find this machine: MASTER_ADDR is not set. "
-                "Set  it to this machine's name or address (MASTER_PORT too, where 29500 is taken)."
+                f"launch.nodes is {config.launch.nodes}, and MASTER_ADDR, where others find this machine, is not set. "
+                "Set it to this machine's name or address (MASTER_PORT too, where 29500 is taken)."
             )
         return os.environ["MASTER_ADDR"], int(os.environ.get("MASTER_PORT", "29500"))
     with socket.socket() as free:

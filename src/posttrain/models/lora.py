@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from posttrain.errors import MissingExtraError, ModelError
 from posttrain.models.base import ADAPTER_CONFIG, write_base
 from posttrain.models.config import LoraConfig
-from posttrain.models.quantise import hush
+from posttrain.models.quantise import dense_weight, hush, is_quantised
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -152,6 +152,30 @@ def _unfit(folder: Path, reason: str) -> ModelError:
         f"the adapter {folder} doesn't fit its base: {reason} Put the model it was trained on in its place "
         f"({ADAPTER_CONFIG} names it)."
     )
+
+
+def plain_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors as an ordinary model of its architecture names them: adapters added in, quantised ones dense.
+
+    What is neither is the model's own tensor, not a copy.
+    """
+    found: dict[str, Tensor] = {}
+    replaced = {name: m for name, m in model.named_modules() if hasattr(m, "base_layer") or is_quantised(m)}
+    for name, tensor in model.state_dict().items():
+        if any(name.startswith(f"{inside}.") for inside in replaced):
+            continue
+        found[name] = tensor
+    for name, module in replaced.items():
+        if name.endswith(".base_layer"):
+            continue  # with the adapter around it
+        layer: Any = getattr(module, "base_layer", module)
+        weight = dense_weight(layer) if is_quantised(layer) else layer.weight.detach()
+        for adapter in getattr(module, "active_adapters", ()) if not getattr(module, "disable_adapters", True) else ():
+            weight = weight + cast("Any", module).get_delta_weight(adapter).detach().to(weight.dtype)
+        found[f"{name}.weight"] = weight
+        if layer.bias is not None:
+            found[f"{name}.bias"] = layer.bias.detach()
+    return found
 
 
 def trainable(model: nn.Module) -> int:

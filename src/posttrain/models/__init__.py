@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posttrain.models.config import TinyConfig
+    from posttrain.models.config import LoraConfig, TinyConfig
     from posttrain.models.load import load_model, load_tokenizer, pick_device, save_model
     from posttrain.models.logprobs import TokenStats, token_stats
+    from posttrain.models.lora import adapters_off, has_adapters
     from posttrain.models.tiny import tiny_model, train_tokenizer
 
 _HOMES = {
@@ -21,14 +22,20 @@ _HOMES = {
     "save_model": "load",
     "TokenStats": "logprobs",
     "token_stats": "logprobs",
+    "LoraConfig": "config",
     "TinyConfig": "config",
+    "adapters_off": "lora",
+    "has_adapters": "lora",
     "tiny_model": "tiny",
     "train_tokenizer": "tiny",
 }
 
 __all__ = [
+    "LoraConfig",
     "TinyConfig",
     "TokenStats",
+    "adapters_off",
+    "has_adapters",
     "load_model",
     "load_tokenizer",
     "pick_device",

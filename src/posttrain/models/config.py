@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from posttrain.config import Config
@@ -20,3 +22,21 @@ class TinyConfig(Config):
     vocabulary: int = Field(512, ge=264)
     """256 bytes and the special tokens are always in."""
     context: int = Field(512, ge=16)
+
+
+Quantization = Literal["nf4", "int8"]
+
+
+class LoraConfig(Config):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): W0 stays; a product B·A beside it is learned."""
+
+    rank: int = Field(16, ge=1)
+    """Of B·A."""
+    alpha: float = Field(32.0, gt=0)
+    """B·A counts alpha/rank times."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of the adapters' inputs."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """all-linear: every linear layer but the vocabulary projection; or the layers' names: [q_proj, v_proj]."""
+    merge: bool = False
+    """At the end `model/` is the merged model, with the adapter beside it in `adapter/`."""

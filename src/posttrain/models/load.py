@@ -16,9 +16,13 @@ from transformers.utils import logging as transformers_logging
 
 from posttrain.errors import ModelError, StoreError
 from posttrain.hub import resolve_model
+from posttrain.models.base import find_base, is_adapter, read_base
+from posttrain.models.lora import has_adapters, merged, write_adapter
+from posttrain.models.quantise import dequantised
 from posttrain.store.atomic import sync_folder
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 transformers_logging.disable_progress_bar()  # our own progress line says what is loading
@@ -31,11 +35,15 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode. No remote code is ever run; only safetensors weights are read.
 
-    Raises ModelError where `ref` is neither a model folder nor a hub name that can be reached.
+    An adapter's folder gives its base with the adapter merged in (in float32; a quantised base holds the values that
+    it had in training). Raises ModelError where `ref` is neither a model folder nor a hub name that can be reached, and
+    for an adapter whose base is gone or another one.
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Use one of {', '.join(DTYPES)}.")
     folder = _folder(ref, revision)
+    if is_adapter(folder):
+        return cast("PreTrainedModel", _load_adapted(folder).to(device=device, dtype=DTYPES[dtype]).eval())
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
@@ -43,6 +51,15 @@ def load_model(
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_cannot_load("model", ref, error)) from error
     return cast("PreTrainedModel", model.to(device).eval())
+
+
+def _load_adapted(folder: Path) -> PreTrainedModel:
+    facts = read_base(folder)
+    where, revision = find_base(folder, facts)
+    base = load_model(where, revision=revision)
+    if facts.get("quantize"):
+        base = dequantised(base, facts["quantize"])
+    return merged(base, folder)
 
 
 def load_tokenizer(ref: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -61,17 +78,22 @@ def save_model(
     folder: Path,
     *,
     extra: Mapping[str, str] | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> None:
     """Writes an ordinary model folder, whole or not at all: a temporary folder beside it, fsync, rename.
 
     A folder that stands there already is moved aside and removed only when the new one has its place. `extra` are
-    further small text files by name. StoreError where the disk is full.
+    further small text files by name; `state` are the weights where the module holds only a part of them. A model with
+    adapters leaves the adapters and what they stand on. StoreError where the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (folder.with_name(f".{folder.name}.{mark}.{what}tmp") for what in ("", "old."))
     try:
-        model.save_pretrained(temporary)
+        if has_adapters(model):
+            write_adapter(model, temporary, folder, state)
+        else:
+            model.save_pretrained(temporary, state_dict=state)
         _write_tokenizer(tokenizer, temporary)
         for name, text in (extra or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -108,7 +130,7 @@ def pick_device(wanted: str) -> str:
 
 def _folder(ref: str | Path, revision: str | None) -> Path:
     folder = resolve_model(ref, revision)
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() and not is_adapter(folder):
         raise ModelError(
             f"{folder} is a folder without config.json: not a model. Give the folder that holds config.json."
         )

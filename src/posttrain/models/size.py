@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.hub.mirror import find
+from posttrain.models.base import BASE, is_adapter, read_base
 from posttrain.models.config import TinyConfig
 
 
@@ -72,8 +73,15 @@ def tiny_shape(config: TinyConfig) -> Shape:
 
 
 def read_shape(ref: Path, revision: str | None = None) -> Shape | None:
-    """The shape of a model folder or of a hub model that is in the mirror; None where neither is here to read."""
+    """The shape of a model folder or of a hub model that is in the mirror; None where neither is here to read.
+
+    Of an adapter's folder, that of its base.
+    """
     folder = ref if ref.is_dir() else find("model", str(ref), revision)
+    if folder is not None and is_adapter(folder):
+        base = read_base(folder)
+        near = folder / (base.get("near") or BASE)
+        return read_shape(near if near.is_dir() else Path(base["ref"]), base.get("revision"))
     if folder is None or not (folder / "config.json").is_file():
         return None
     return shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))

@@ -35,7 +35,13 @@ def open_artifact(text: str | Path, takes: Input, where: str) -> Artifact:
 def is_artifact_folder(text: str) -> bool:
     """Whether `text` names a folder that could stand as an input."""
     path = Path(text).expanduser()
-    return any((path / name).exists() for name in ("manifest.json", "config.json", "model/config.json"))
+    return (path / "manifest.json").exists() or _is_model(path)
+
+
+def _is_model(path: Path) -> bool:
+    """A whole model or an adapter, in the folder itself or in a stage's `model/`."""
+    names = ("config.json", "adapter_config.json", "model/config.json", "model/adapter_config.json")
+    return any((path / name).exists() for name in names)
 
 
 def _open_folder(path: Path, takes: Input, where: str) -> Artifact:
@@ -44,7 +50,7 @@ def _open_folder(path: Path, takes: Input, where: str) -> Artifact:
         if manifest.status != "finished":
             raise RecipeError(f"{where}: {path} is not finished. Finish the stage that makes it first.")
         return KINDS[manifest.kind](path, name=path.resolve().name)
-    if (path / "config.json").exists() or (path / "model" / "config.json").exists():
+    if _is_model(path):
         return Checkpoint(path, name=path.resolve().name)
     raise RecipeError(
         f"{where}: {path} is neither an artifact (it has no manifest.json) nor a model folder (no config.json). "

@@ -12,7 +12,8 @@ from posttrain.errors import PosttrainError
 from posttrain.pipeline.make import Again, make
 from posttrain.pipeline.order import Order
 from posttrain.stage import stage_spec
-from posttrain.store import KINDS, Artifact, Checkpoint, write_json
+from posttrain.store import Artifact, write_json
+from posttrain.store.artifacts import packed, unpacked
 
 
 def outcome_path(log: Path) -> Path:
@@ -26,7 +27,7 @@ def job_of(order: Order, device: str, again: Again) -> dict[str, Any]:
         "stage": order.spec.name,
         "config": order.config.model_dump(mode="json"),
         "inputs": {
-            name: [_packed(a) for a in given] if isinstance(given, list) else _packed(given)
+            name: [packed(a) for a in given] if isinstance(given, list) else packed(given)
             for name, given in order.inputs.items()
         },
         "directory": str(order.directory),
@@ -42,24 +43,12 @@ def order_of(job: dict[str, Any]) -> Order:
     """The order that `job_of` packed."""
     spec = stage_spec(job["stage"])
     inputs: dict[str, Artifact | list[Artifact]] = {
-        name: [_unpacked(a) for a in given] if isinstance(given, list) else _unpacked(given)
+        name: [unpacked(a) for a in given] if isinstance(given, list) else unpacked(given)
         for name, given in job["inputs"].items()
     }
     config = parse(spec.config, job["config"], f"stage '{job['stage']}'")
     tracking = tuple(job["tracking"])
     return Order(spec, config, inputs, Path(job["directory"]), job["seed"], job["label"], tracking)
-
-
-def _packed(artifact: Artifact) -> dict[str, Any]:
-    revision = artifact.revision if isinstance(artifact, Checkpoint) else None
-    return {"kind": artifact.kind, "path": str(artifact.path), "name": artifact.name, "revision": revision}
-
-
-def _unpacked(packed: dict[str, Any]) -> Artifact:
-    kind = KINDS[packed["kind"]]
-    if kind is Checkpoint:
-        return Checkpoint(Path(packed["path"]), packed["name"], packed["revision"])
-    return kind(Path(packed["path"]), packed["name"])
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
                 work.note(f"step {done}: {trouble}")
             if validator is not None and (scores := validator.maybe(done, config.steps)):
                 work.metrics.log(done, **scores)
-            if config.checkpoint_every and done % config.checkpoint_every == 0 and done < config.steps:
+            if config.checkpoints.every and done % config.checkpoints.every == 0 and done < config.steps:
                 save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
             if done < config.steps and saver.maybe(done, {"seconds": seconds, "drawer": feed.drawn}):
                 feed.journal.forget(done)

@@ -23,6 +23,12 @@ class PretrainConfig(TrainingConfig):
     block: int = Field(128, ge=8)
     """Tokens per block; documents are concatenated and cut."""
 
+    @model_validator(mode="after")
+    def _nothing_to_adapt(self) -> PretrainConfig:
+        if self.lora is not None:
+            raise ValueError("'lora' adapts a trained model, and pretrain starts from nothing. Leave it out")
+        return self
+
 
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on traces. Give `steps` or `epochs`."""

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from posttrain.errors import ModelError
-from posttrain.models import load_model, load_tokenizer, pick_device
+from posttrain.models import load_tokenizer
 from posttrain.models.forward import supports
 from posttrain.sft.config import SFTConfig
 from posttrain.sft.examples import gather
@@ -14,6 +14,8 @@ from posttrain.sft.supervised import Plan, train
 from posttrain.store import Checkpoint, Problems, Samples, Tokens
 from posttrain.training.aggregation import Aggregation
 from posttrain.training.batches import steps_of_epochs
+from posttrain.training.distributed import Ranks
+from posttrain.training.policy import load_policy
 from posttrain.training.tokenise import check_tokenizer
 from posttrain.training.validation import open_validation
 
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    config: SFTConfig, model: Checkpoint, traces: Samples | Tokens, problems: Problems | None, work: Workspace
+    config: SFTConfig,
+    model: Checkpoint,
+    traces: Samples | Tokens,
+    problems: Problems | None,
+    work: Workspace,
+    ranks: Ranks,
 ) -> None:
+    """What `sft` does in every rank."""
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     examples = gather(config, traces, tokenizer, work)
-    policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
+    policy = load_policy(config, model, work)
     check_tokenizer(policy, tokenizer, model)
     if config.packing == "documents" and not supports(policy):
         raise ModelError(
@@ -34,7 +42,9 @@ def finetune(
             f"{type(policy).__name__}. Use packing: none; the result is the same."
         )
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
-    watch = open_validation(config.validation, problems, policy, tokenizer, config.template, work)
+    watch = None
+    if ranks.first:
+        watch = open_validation(config.validation, problems, policy, tokenizer, config.template, work)
     validate = functools.partial(watch.maybe, steps=steps) if watch is not None else None
     aggregation: Aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
     micro = config.micro_tokens or config.token_budget
@@ -43,5 +53,5 @@ def finetune(
     plan = Plan(
         examples, config.batch_size, steps, aggregation, "sft", validate, micro, packed=config.packing == "documents"
     )
-    train(config, plan, policy, tokenizer, work)
+    train(config, plan, policy, tokenizer, work, ranks)
     work.summarise(examples=len(examples), epochs=round(steps * config.batch_size / len(examples), 2))

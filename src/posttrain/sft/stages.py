@@ -11,8 +11,10 @@ from posttrain.store import Checkpoint, Problems, Samples, Tokens
 def pretrain(config: PretrainConfig, corpus: Problems, work: Workspace) -> Checkpoint:
     """A tiny base model from scratch: BPE tokenizer and plain language modelling over the corpus."""
     from posttrain.sft.pretrain import train_from_scratch
+    from posttrain.training.launch import launched
 
-    train_from_scratch(config, corpus.read(config.split), work)
+    with launched(config, "posttrain.sft.pretrain:train_from_scratch", {"corpus": corpus}, work) as ranks:
+        train_from_scratch(config, corpus, work, ranks)
     return Checkpoint(work.dir)
 
 
@@ -21,8 +23,11 @@ def sft(
 ) -> Checkpoint:
     """Fine-tunes `model` on the traces' responses. `problems` gives the validation split where validation is on."""
     from posttrain.sft.finetune import finetune
+    from posttrain.training.launch import launched
 
-    finetune(config, model, traces, problems, work)
+    inputs = {"model": model, "traces": traces, "problems": problems}
+    with launched(config, "posttrain.sft.finetune:finetune", inputs, work) as ranks:
+        finetune(config, model, traces, problems, work, ranks)
     return Checkpoint(work.dir)
 
 

@@ -11,14 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from posttrain.errors import TrainingError
 from posttrain.models import token_stats
 from posttrain.training.aggregation import Aggregation, Denominators, token_weights
 from posttrain.training.batches import Masked, MicroBatch, batch_indices, micro_batches
 from posttrain.training.checkpoint import Saver
 from posttrain.training.config import TrainingConfig
+from posttrain.training.distributed import Ranks
+from posttrain.training.keeper import Keeper
 from posttrain.training.plot import draw_loss
-from posttrain.training.tokenise import save_checkpoint
-from posttrain.training.update import Updater, autocast
+from posttrain.training.policy import identity
+from posttrain.training.tokenise import tokenizer_digest
+from posttrain.training.update import Updater, autocast, memory_watched, seeded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,12 +57,16 @@ def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     work: Workspace,
+    ranks: Ranks | None = None,
 ) -> None:
     """Trains in place and writes `model/`. Every step depends on (seed, step) and the state that the Saver keeps."""
+    ranks = ranks or Ranks()
     device = str(model.device)
     pad_id = int(tokenizer.pad_token_id)
-    updater = Updater.make(model, config.optimizer, plan.steps)
-    saver = Saver(work.state, model, updater.optimizer, every=config.save_every)
+    updater = Updater.make(model, config.optimizer, plan.steps, ranks)
+    whose = identity(config, model, tokenizer_digest(tokenizer))
+    saver = Saver(work.state, model, updater.optimizer, every=config.save_every, ranks=ranks, identity=whose)
+    keeper = Keeper.make(config, model, tokenizer, work, ranks)
     start, counters = saver.restore()
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     tokens_seen = int(counters.get("tokens", 0))
@@ -67,13 +75,22 @@ def train(
         work.metrics.log(0, **scores)
 
     model.train()
-    with work.progress(plan.steps, plan.label, "steps") as bar:
+    done = start
+    with work.progress(plan.steps, plan.label, "steps") as bar, memory_watched(config):
         bar.skip(start)
         for step in range(start, plan.steps):
             began = time.perf_counter()
-            batch = [plan.sequences[i] for i in batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)]
-            micros = plan.cut(batch, config.token_budget, pad_id, device)
-            row = supervised_step(config, plan.aggregation, micros, len(batch), model, updater, step)
+            chosen = batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)
+            mine, counts = ranks.share([plan.sequences[i] for i in chosen])
+            micros = plan.cut(mine, config.token_budget, pad_id, device)
+            seeded(work.seed, step, ranks.rank)
+            try:
+                row = supervised_step(
+                    config, plan.aggregation, micros, len(chosen), model, updater, step, named(chosen), counts=counts
+                )
+            except TrainingError:  # the gradient is not finite: nothing has moved since `step` steps were done
+                saver.save(step, {"tokens": tokens_seen, "seconds": seconds})
+                raise
             taken = time.perf_counter() - began
             tokens_seen += int(row["tokens"])
             seconds += taken
@@ -83,17 +100,24 @@ def train(
             if plan.validate is not None and (scores := plan.validate(done)):
                 work.metrics.log(done, **scores)
                 model.train()
-            if config.checkpoint_every and done % config.checkpoint_every == 0 and done < plan.steps:
-                save_checkpoint(model, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
+            keeper.step(done, plan.steps)
+            if keeper.stopped(done):
+                break
             if done < plan.steps:
                 saver.maybe(done, {"tokens": tokens_seen, "seconds": seconds})
 
     model.eval()
-    save_checkpoint(model, tokenizer, work.dir / "model", step=plan.steps)
+    keeper.finish(done, probe=[s.ids for s in plan.sequences[:8]])
     last = work.metrics.read()
     draw_loss(last, work.dir / "loss.png")
     losses = [r["loss"] for r in last if "loss" in r]
-    work.summarise(steps=plan.steps, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
+    work.summarise(steps=done, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
+
+
+def named(chosen: Sequence[int]) -> str:
+    """A batch by the positions of its examples, so that one can look at them."""
+    shown = ", ".join(map(str, chosen[:8])) + (" …" if len(chosen) > 8 else "")
+    return f"a batch of {len(chosen)} sequences (examples {shown})"
 
 
 def supervised_step(
@@ -104,29 +128,41 @@ def supervised_step(
     model: PreTrainedModel,
     updater: Updater,
     step: int,
+    what: str = "a batch",
+    *,
+    counts: bool = True,
 ) -> dict[str, Any]:
-    """One optimizer step on a batch of `sequences` in micro-batches; returns its metrics (loss, entropy and accuracy
-    are over supervised tokens)."""
-    device = str(model.device)
-    supervised = sum(int(m.row.shape[0]) for m in micros)
+    """One optimizer step on a batch of `sequences`; returns its metrics (loss, entropy and accuracy are over supervised
+    tokens).
+
+    micros: this rank's share of the batch; denominators and metrics are those of the whole. counts: False where the
+    share is borrowed, so that this rank has something to run. what: names the batch in errors.
+    """
+    ranks, device = updater.ranks, str(model.device)
+    local = [sum(int(m.row.shape[0]) for m in micros), sum(m.real_tokens for m in micros)] if counts else [0, 0]
+    supervised, tokens = (int(n) for n in ranks.total(local))
     of = Denominators(sequences=sequences, tokens=supervised)
-    loss_sum = nll = entropy = top1 = 0.0
-    for micro in micros:
-        with autocast(config.dtype, device):
-            stats = token_stats(model, micro.ids, micro.row, micro.col)
-        loss = -(stats.logprobs * token_weights(aggregation, micro.row, of)).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss_sum += float(loss.detach())
-        nll -= float(stats.logprobs.detach().sum())
-        entropy += float(stats.entropy.sum())
-        top1 += float(stats.top1.sum())
-    applied = updater.apply(step, f"a batch of {sequences} sequences")
+    sums = [0.0] * 4  # loss, negative log-likelihood, entropy, hits
+    rounds = ranks.most(len(micros))
+    for i in range(rounds):
+        micro = micros[i % len(micros)]
+        real = counts and i < len(micros)  # else only there so that all ranks run as many passes
+        with ranks.syncing(i == rounds - 1):
+            with autocast(config.dtype, device):
+                stats = ranks.call(token_stats, model, micro.ids, micro.row, micro.col)
+            loss = -(stats.logprobs * token_weights(aggregation, micro.row, of)).sum()
+            ranks.backward(loss if real else loss * 0)
+        if real:
+            found = (loss.detach(), -stats.logprobs.detach().sum(), stats.entropy.sum(), stats.top1.sum())
+            sums = [total + float(value) for total, value in zip(sums, found, strict=True)]
+    loss_sum, nll, entropy, top1 = ranks.total(sums)
+    applied = updater.apply(step, what)
     return {
         "loss": loss_sum,
         "nll": nll / supervised,
         "token_accuracy": top1 / supervised,
         "entropy": entropy / supervised,
-        "tokens": sum(m.real_tokens for m in micros),
+        "tokens": tokens,
         "supervised_tokens": supervised,
         **applied,
     }

@@ -7,7 +7,7 @@ anything runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -111,3 +111,17 @@ class Report(Artifact):
 
 
 KINDS: dict[str, type[Artifact]] = {t.kind: t for t in (Problems, Samples, Tokens, Checkpoint, Scores, Report)}
+
+
+def packed(artifact: Artifact) -> dict[str, Any]:
+    """JSON-able values that `unpacked` reads back in another process."""
+    revision = artifact.revision if isinstance(artifact, Checkpoint) else None
+    return {"kind": artifact.kind, "path": str(artifact.path), "name": artifact.name, "revision": revision}
+
+
+def unpacked(values: Mapping[str, Any]) -> Artifact:
+    """The handle that `packed` described."""
+    kind = KINDS[values["kind"]]
+    if kind is Checkpoint:
+        return Checkpoint(Path(values["path"]), values["name"], values["revision"])
+    return kind(Path(values["path"]), values["name"])

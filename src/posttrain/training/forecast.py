@@ -25,7 +25,8 @@ def training_forecast(
 
     Disk: model folders. The state for a resume (12 bytes a weight) is gone when the stage is finished.
     """
-    folders = 1 + ((steps - 1) // config.checkpoint_every if config.checkpoint_every else 0)
+    every, keep = config.checkpoints.every, config.checkpoints.keep
+    folders = 1 + (min((steps - 1) // every, keep or steps) if every else 0)
     return {
         "seconds": loading_seconds(shape) + training_seconds(shape, tokens, config.dtype) + seconds,
         "memory_bytes": training_bytes(shape, min(config.token_budget, batch_tokens), config.dtype),

@@ -15,6 +15,7 @@ from posttrain.prompts import Example, LossOn, read_turns, with_input
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from posttrain.prompts import Template
@@ -182,10 +183,20 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
             )
 
 
-def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, step: int) -> None:
-    """An ordinary model folder plus a small file that says which step it is and which tokenizer belongs to it."""
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    step: int,
+    state: dict[str, Tensor] | None = None,
+) -> None:
+    """An ordinary model folder plus a small file that says which step it is and which tokenizer belongs to it.
+
+    state: the weights, where the module holds only a part of them.
+    """
     facts = {"step": step, "tokenizer": tokenizer_digest(tokenizer)}
-    save_model(model, tokenizer, folder, extra={PROVENANCE: json.dumps(facts, indent=2)})
+    save_model(model, tokenizer, folder, extra={PROVENANCE: json.dumps(facts, indent=2)}, state=state)
 
 
 def examples_table(examples: Sequence[Example]) -> pa.Table:

@@ -15,6 +15,7 @@ from posttrain.sft.pretrain import concatenate_and_cut
 from posttrain.sft.supervised import supervised_step
 from posttrain.training.batches import micro_batches
 from posttrain.training.config import TrainingConfig
+from posttrain.training.distributed import Ranks
 
 PAD = 0
 
@@ -24,6 +25,7 @@ class Recorder:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
+        self.ranks = Ranks()
         self.gradient = torch.zeros(0)
 
     def apply(self, step: int, what: str) -> dict[str, float]:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from posttrain.models.lora import has_adapters, plain_weights
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -179,7 +181,7 @@ def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
     """The model's tensors under their names, one of each that several names share (tied embeddings)."""
     found: dict[str, Tensor] = {}
     seen: set[tuple[int, torch.Size]] = set()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in (plain_weights(model) if has_adapters(model) else model.state_dict()).items():
         mark = (tensor.data_ptr(), tensor.shape)
         if mark not in seen:
             seen.add(mark)

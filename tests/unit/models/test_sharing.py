@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engines.tiny import tiny
 
 from posttrain.models import token_stats
 from posttrain.models.sharing import tree_of
-from tests.unit.engines.tiny import tiny
 
 documents = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
 

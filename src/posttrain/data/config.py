@@ -23,7 +23,7 @@ GENERATED: dict[Split, int] = {"train": 10_000, "validation": 500, "test": 1_000
 class DataConfig(Config):
     dataset: str
     """``synthetic``, ``synthetic-text``, ``gsm8k``, ``math``, a file (jsonl, json, csv, parquet), a folder with one
-    such file per split, or a hub id (``org/name``)."""
+    such file per split, a hub id (``org/name``) or a file there (``hf://datasets/org/name/file.jsonl``)."""
     subset: str | None = None
     """Which subset (config) of a hub dataset."""
     revision: str | None = None

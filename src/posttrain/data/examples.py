@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,28 @@ from posttrain.data.dataset_info import read_dataset_info
 from posttrain.data.formats import Format, Lesson, Names, read_lesson
 from posttrain.data.load import hub_rows
 from posttrain.data.rows import SUFFIXES, Row, read_rows
-from posttrain.errors import DataError
+from posttrain.data.splits import same_text
+from posttrain.errors import DataError, did_you_mean
 from posttrain.records import Sample, samples_to_tables
 from posttrain.stage import Workspace
-from posttrain.store import Samples
+from posttrain.store import Problems, Samples
 
 INFO = "dataset_info.json"
 
 
+class Fields(Config):
+    """Which column of prompt-and-answer rows holds what, where it has none of the usual names."""
+
+    question: str | None = None
+    response: str | None = None
+    reasoning: str | None = None
+    system: str | None = None
+
+
 class ExamplesConfig(Config):
     source: str
-    """A file (jsonl, json, csv, parquet), LLaMA-Factory's dataset_info.json or its folder, or a hub id."""
+    """A file (jsonl, json, csv, parquet), LLaMA-Factory's dataset_info.json or its folder, a hub id, or a file there
+    (hf://datasets/org/name/file.jsonl)."""
     format: Format = "auto"
     """messages, prompt (prompt and completion), alpaca or sharegpt; auto: as the first row's columns show."""
     name: str | None = None
@@ -35,8 +47,12 @@ class ExamplesConfig(Config):
     """Branch, tag or commit of a hub dataset."""
     split: str = "train"
     """Which split of a hub dataset, by its own name."""
+    columns: Fields = Fields()
+    """Which column of a row with a prompt and an answer holds what."""
+    sample: int | None = Field(None, ge=1)
+    """So many rows, drawn at random by the stage's seed, in their own order."""
     limit: int | None = Field(None, ge=1)
-    """Only the first so many rows."""
+    """Only the first so many rows (of those drawn)."""
 
     def files(self) -> dict[str, Path]:
         """The person's own files: their content counts in the fingerprint."""
@@ -50,24 +66,57 @@ class ExamplesConfig(Config):
         return {name: file for name, file in found.items() if file.is_file()}
 
 
-def examples(config: ExamplesConfig, work: Workspace) -> Samples:
+def examples(config: ExamplesConfig, work: Workspace, without: Problems | None = None) -> Samples:
     """Reads instruction data (messages, prompt and completion, alpaca, sharegpt) as answers to learn from.
 
-    Conversations of several turns keep their turns; every row keeps its number.
+    Conversations of several turns keep their turns; every row keeps its number. Rows that ask a
+    validation or test problem of `without` are left out and counted.
     """
     rows, format, names, label = _rows(config)
-    samples = []
-    for number, row in enumerate(rows[: config.limit]):
-        lesson = read_lesson(row, format, names)
-        samples.append(_sample(lesson, f"{label}/{number}", label, standard_split(config.split)))
+    asked = without.read() if without is not None else []
+    held_out = {same_text(p.question) for p in asked if p.split != "train"}
+    samples, left_out = [], 0
+    for number in _chosen(config, len(rows), work):
+        lesson = read_lesson(_renamed(rows[number], config.columns), format, names)
+        sample = _sample(lesson, f"{label}/{number}", label, standard_split(config.split))
+        if same_text(sample.question) in held_out:
+            left_out += 1
+        else:
+            samples.append(sample)
+    if not samples:
+        raise DataError(f"{config.source}: every row asks a problem of {without and without.label}. Give other rows.")
     work.write_table("samples.parquet", samples_to_tables(samples)[0])
     several = sum(len([t for t in s.extra.get("messages", ()) if t["role"] == "user"]) > 1 for s in samples)
-    work.summarise(rows=len(samples), **({"several_turns": several} if several else {}))
+    facts = {"several_turns": several, "held_out": left_out}
+    work.summarise(rows=len(samples), **{name: count for name, count in facts.items() if count})
     return Samples(work.dir)
 
 
+def _chosen(config: ExamplesConfig, n: int, work: Workspace) -> list[int]:
+    """Numbers of the rows to read."""
+    if config.sample is not None and config.sample > n:
+        raise DataError(f"{config.source} has {n} rows, fewer than sample: {config.sample}. Lower it, or leave it out.")
+    drawn = random.Random(work.derive("sample")).sample(range(n), config.sample) if config.sample else range(n)
+    return sorted(drawn)[: config.limit]
+
+
+def _renamed(row: Row, columns: Fields) -> Row:
+    """The row with its columns under the names that the prompt format knows. DataError for one that is not there."""
+    ours = {"question": "prompt", "response": "completion", "reasoning": "reasoning", "system": "system"}
+    values = dict(row.values)
+    for name, column in columns.model_dump(exclude_none=True).items():
+        if column not in row.values:
+            raise DataError(
+                f"{row.where}: there is no column {column!r} for '{name}'.{did_you_mean(column, row.values)} "
+                f"Columns: {', '.join(row.values)}."
+            )
+        values[ours[name]] = row.values[column]
+    return Row(values, row.where)
+
+
 def _rows(config: ExamplesConfig) -> tuple[list[Row], Format, Names, str]:
-    path = Path(config.source).expanduser()
+    remote = config.source.startswith("hf://")
+    path = hub.dataset_file(config.source) if remote else Path(config.source).expanduser()
     if path.is_dir() and (path / INFO).is_file():
         path = path / INFO
     if path.name == INFO:

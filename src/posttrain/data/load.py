@@ -26,6 +26,8 @@ class Loaded:
 
 def load(config: DataConfig) -> Loaded:
     """All problems of a dataset that is not made here, with the splits it came with."""
+    if config.dataset.startswith("hf://"):
+        return Loaded(_from_path(hub.dataset_file(config.dataset), config), {"from": config.dataset})
     if config.path is not None:
         return Loaded(_from_path(config.path, config), {"from": config.path.name})
     known = KNOWN.get(config.dataset)

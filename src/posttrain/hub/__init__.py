@@ -4,11 +4,12 @@ from posttrain.hub.download import offline, snapshot, unreachable
 from posttrain.hub.fetching import fetch, read_repository
 from posttrain.hub.mirror import find, listing, mirror_root
 from posttrain.hub.names import NAMES, Named
-from posttrain.hub.resolve import looks_like_hub_name, resolve_model
+from posttrain.hub.resolve import dataset_file, looks_like_hub_name, resolve_model
 
 __all__ = [
     "NAMES",
     "Named",
+    "dataset_file",
     "fetch",
     "find",
     "listing",

@@ -18,8 +18,12 @@ class NotOnHubError(ModelError, DataError):
 _UNWANTED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "original/*", "onnx/*")
 
 
-def snapshot(kind: Kind, ref: str, revision: str | None, folder: Path | None = None) -> Path:
+def snapshot(
+    kind: Kind, ref: str, revision: str | None, folder: Path | None = None, *, only: str | None = None
+) -> Path:
     """The files of a hub repository at `revision`, in `folder` or in the Hub's cache; resumes a download cut short.
+
+    only: the one file of it that is wanted.
 
     The cache names the returned folder after the commit. Offline, only the cache is asked. ModelError or DataError
     when there is no such repository or revision, when access is refused, and when the Hub can't be reached.
@@ -42,6 +46,7 @@ def snapshot(kind: Kind, ref: str, revision: str | None, folder: Path | None = N
                 revision=revision,
                 local_dir=folder,
                 ignore_patterns=list(_UNWANTED) if kind == "model" else None,
+                allow_patterns=only,
                 endpoint=os.environ.get("HF_ENDPOINT"),
                 local_files_only=folder is None and offline(),
             )

@@ -26,11 +26,11 @@ class RecipeFile(Config):
 
     name: the run's folder.
     seed: the root of every stage's own seed.
-    model, vars: what ``{model}`` and ``{other}`` stand for in stage bodies.
+    model, vars: what ``{model}`` and ``{other}`` stand for in stage bodies; ``{here}`` is the recipe's folder.
     matrix: lists of values; stages that name a key are made once per value. A value may be a mapping with a `name`
       and fields, which ``{key.field}`` stands for.
     stages: bodies by name.
-    smoke: overrides for --smoke.
+    smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
     """
@@ -139,7 +139,10 @@ def parse_recipe(
         keys, value = parse_override(text)
         _override(changed, keys, value, f"override {text!r}", merge=False)
     file = parse(RecipeFile, changed, where)
-    variables = {**({"model": file.model} if file.model is not None else {}), **file.vars}
+    here = {"here": str(Path(source).parent)} if Path(source).is_file() else {}
+    own = {**({"model": file.model} if file.model is not None else {}), **file.vars}
+    # Only `here` is known inside the variables themselves: they don't name each other.
+    variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
     return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source)
 
@@ -160,6 +163,23 @@ def _override(values: dict[str, Any], keys: list[str], value: Any, where: str, *
             raise RecipeError(f"{where}: there is no stage or key '{head}'.{did_you_mean(head, known)}")
         node, rest = owner, keys
     set_at(node, rest, value, where, merge=merge)
+    if merge:
+        _take_away(node, rest, value)
+
+
+def _placed(value: Any, here: Mapping[str, str]) -> Any:
+    return value.replace("{here}", here["here"]) if isinstance(value, str) and here else value
+
+
+def _take_away(node: dict[str, Any], path: list[str], value: Any) -> None:
+    """Removes the keys that a smoke section sets to null: they may mean nothing for the data it uses."""
+    for key in path[:-1]:
+        node = node[key]
+    if value is None:
+        node.pop(path[-1], None)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _take_away(node[path[-1]], [str(key)], inner)
 
 
 def _refuse_clashes(where: str, variables: Mapping[str, Any], file: RecipeFile) -> None:

@@ -74,7 +74,7 @@ def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace
 def tokenise_pairs(
     pairs: Sequence[tuple[Sample, Sample]], config: DPOConfig, tokenizer: PreTrainedTokenizerBase, work: Workspace
 ) -> list[Examples]:
-    """Pairs as supervised examples; those with a sequence over max_tokens are dropped and counted; DataError for none."""
+    """Pairs as supervised examples; those with one over max_tokens are dropped and counted. DataError for none."""
     template = get_template(config.template)
     made = [
         (

@@ -74,7 +74,14 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     feed = Feed(collector, Journal(work.state / "rollouts", work.dir / "rollouts"), config.steps, config.staleness)
     saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
     validator = open_validation(
-        config.validation, problems, policy, tokenizer, config.template, work, grading=config.grading
+        config.validation,
+        problems,
+        policy,
+        tokenizer,
+        config.template,
+        work,
+        system=config.system,
+        grading=config.grading,
     )
 
     start, counters = saver.restore()

@@ -35,6 +35,8 @@ class SFTConfig(TrainingConfig):
 
     template: str = Field("chat", json_schema_extra={"file": True})
     """chat, qwen, r1_zero, alpaca, plain, or a .jinja file."""
+    system: str | None = None
+    """The system prompt of rows that bring none, where the template has one."""
     loss_on: Literal["response", "sequence", "assistant"] = "response"
     """The last answer, everything, or the assistant's every turn."""
     split: str | None = None

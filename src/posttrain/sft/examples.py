@@ -61,7 +61,7 @@ def _examples(
         )
     return tokenise(
         rows,
-        get_template(config.template),
+        get_template(config.template, system=config.system),
         tokenizer,
         max_tokens=config.max_tokens,
         overlong=config.overlong,

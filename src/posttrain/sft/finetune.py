@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from posttrain.data.contamination import tokens as words
 from posttrain.errors import ModelError
 from posttrain.models import load_tokenizer
 from posttrain.models.forward import supports
@@ -21,6 +23,16 @@ from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
     from posttrain.stage import Workspace
+
+
+def certify_selection(trained: Iterable[str], problems: Problems, work: Workspace) -> None:
+    """No problem that is validated or tested on is trained on: not its text, but for case and punctuation."""
+    texts = {tuple(words(question)) for question in trained}
+    checked = [p for p in problems.read() if p.split != "train"]
+    shared = [p.id for p in checked if tuple(words(p.question)) in texts]
+    work.certify(
+        "validation and test are not trained on", not shared, checked=len(checked), shared=len(shared), ids=shared[:5]
+    )
 
 
 def finetune(
@@ -41,10 +53,14 @@ def finetune(
             f"packing: documents needs a forward pass that keeps packed examples apart, which there is none of for "
             f"{type(policy).__name__}. Use packing: none; the result is the same."
         )
+    if problems is not None and isinstance(traces, Samples):
+        certify_selection((s.question for s in traces.read()), problems, work)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
     watch = None
     if ranks.first:
-        watch = open_validation(config.validation, problems, policy, tokenizer, config.template, work)
+        watch = open_validation(
+            config.validation, problems, policy, tokenizer, config.template, work, system=config.system
+        )
     validate = functools.partial(watch.maybe, steps=steps) if watch is not None else None
     aggregation: Aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
     micro = config.micro_tokens or config.token_budget

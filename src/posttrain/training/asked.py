@@ -38,6 +38,7 @@ class Asked:
     problems: Sequence[Problem]
     examples: Sequence[Example]
     template: str
+    system: str | None
     grading: str
     max_tokens: int
     engine: str
@@ -47,7 +48,7 @@ class Asked:
         folder.mkdir(parents=True, exist_ok=True)
         write_table(folder / "problems.parquet", problems_to_table(self.problems))
         write_table(folder / "examples.parquet", examples_table(self.examples))
-        plain = {name: getattr(self, name) for name in ("template", "grading", "max_tokens", "engine")}
+        plain = {name: getattr(self, name) for name in ("template", "system", "grading", "max_tokens", "engine")}
         write_json(folder / "asked.json", plain)
 
 
@@ -75,9 +76,11 @@ class Answered:
         return asdict(self)
 
 
-def held_out_examples(problems: Sequence[Problem], template: str, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+def held_out_examples(
+    problems: Sequence[Problem], template: str, tokenizer: PreTrainedTokenizerBase, system: str | None = None
+) -> list[Example]:
     """The problems' own solutions as responses in the template's format; those without a solution give none."""
-    form = get_template(template)
+    form = get_template(template, system=system)
     write = tagged if form.name == "r1_zero" else worked
     return [form.example(p.question, write(p), tokenizer) for p in problems if p.solution is not None]
 
@@ -89,7 +92,7 @@ def ask(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Asked
         _engine(asked.engine, model, tokenizer),
         tokenizer,
         asked.problems,
-        get_template(asked.template),
+        get_template(asked.template, system=asked.system),
         Sampling(temperature=0.0, max_tokens=asked.max_tokens),
         asked.grading,
         seed=0,

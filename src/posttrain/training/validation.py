@@ -93,6 +93,7 @@ def open_validation(
     template: str,
     work: Workspace,
     *,
+    system: str | None = None,
     grading: str | None = None,
     examples: Sequence[Example] = (),
 ) -> Watch | None:
@@ -109,8 +110,9 @@ def open_validation(
     chosen = problems.read("validation")[: config.problems]
     asked = Asked(
         problems=chosen,
-        examples=examples[: config.problems] or held_out_examples(chosen, template, tokenizer),
+        examples=examples[: config.problems] or held_out_examples(chosen, template, tokenizer, system),
         template=template,
+        system=system,
         grading=grading or get_template(template).grading,
         max_tokens=config.max_tokens,
         engine=config.engine,

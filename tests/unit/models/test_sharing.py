@@ -45,10 +45,10 @@ def test_shared_prefixes_change_neither_values_nor_gradients(family: str) -> Non
     model = tiny(family)
     prompt = [5, 6, 7, 8]
     sequences = [
-        prompt + [9, 10, 11],
-        prompt + [9, 10, 12, 13],
-        prompt + [9, 10, 11],  # a copy
-        prompt + [9, 10],  # a prefix of the first
+        [*prompt, 9, 10, 11],
+        [*prompt, 9, 10, 12, 13],
+        [*prompt, 9, 10, 11],  # a copy
+        [*prompt, 9, 10],  # a prefix of the first
         [4, 3, 2, 1],
         [4, 3, 9],
     ]

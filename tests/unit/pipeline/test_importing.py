@@ -231,8 +231,8 @@ def test_trls_sft_with_a_least_rate() -> None:
     assert "packing" not in body
     assert body["push"] == {"repo": "open-r1/OlympicCoder-7B", "private": False}
     assert stage(found, "traces") == {
-        "stage": "traces",
-        "dataset": "open-r1/codeforces-cots",
+        "stage": "examples",
+        "source": "open-r1/codeforces-cots",
         "subset": "solutions_decontaminated",
     }
     assert "checkpoints.every counts steps" in reasons(found)["save_steps"]

@@ -100,7 +100,7 @@ def _data(settings: Settings) -> dict[str, Any]:
     names = [name.strip() for name in (given if isinstance(given, list) else str(given).split(","))]
     if len(names) > 1:
         settings.leave("dataset", ",".join(names[1:]), "a stage reads one data set: add a stage for each of the others")
-    body: dict[str, Any] = {"stage": "traces", "dataset": f"{folder}/dataset_info.json:{names[0]}"}
+    body: dict[str, Any] = {"stage": "examples", "source": f"{folder}/dataset_info.json", "name": names[0]}
     most = settings.take("max_samples")
     return body | ({"limit": int(most)} if most else {})
 

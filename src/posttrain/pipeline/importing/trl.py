@@ -61,7 +61,7 @@ def convert_sft(settings: Settings, processes: int) -> dict[str, Any]:
     body |= trainer.precision(settings, default=True) | trainer.checkpointing(settings, default=True)
     body |= trainer.checkpoints(settings) | trainer.validation(settings)
     body |= trainer.launch(settings, processes) | trainer.pushing(settings)
-    return {**recipe, "stages": {"traces": _data(settings, "traces"), "sft": body}}
+    return {**recipe, "stages": {"traces": _data(settings, "examples"), "sft": body}}
 
 
 def convert_grpo(settings: Settings, processes: int) -> dict[str, Any]:
@@ -107,13 +107,15 @@ def _data(settings: Settings, stage: str) -> dict[str, Any]:
         if settings.take("dataset_mixture") is not None:
             settings.leave("dataset_mixture", "…", "a stage reads one data set: add a stage for each")
         raise RecipeError(f"{settings.source}: dataset_name is missing. Say which data set is trained on.")
-    body: dict[str, Any] = {"stage": stage, "dataset": str(name)}
+    body: dict[str, Any] = {"stage": stage, "source" if stage == "examples" else "dataset": str(name)}
     subset = settings.take("dataset_config", settings.take("dataset_configs"))
     subset = subset[0] if isinstance(subset, list) else subset
     if subset not in (None, "default"):
         body["subset"] = str(subset)
     train, test = settings.take("dataset_train_split", "train"), settings.take("dataset_test_split", "test")
-    if (train, test) != ("train", "test"):
+    if stage == "examples":
+        body |= {"split": str(train)} if train != "train" else {}
+    elif (train, test) != ("train", "test"):
         body["splits"] = {"train": train, "test": test}
     column = settings.take("dataset_prompt_column")
     return body | ({"columns": {"question": str(column)}} if column else {})

@@ -1,0 +1,284 @@
+"""Every recipe in recipes/, by glob: it can be planned, its true shape stands on meta tensors with the values that its
+authors published, and its smoke form runs the same code on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
+
+from posttrain.models.config import TinyConfig
+from posttrain.models.size import shape_of, tiny_shape
+from posttrain.pipeline import Graph, Node, build_graph, load_recipe, plan_graph, run_graph, shipped_recipes
+from posttrain.pipeline.plan import describe
+from posttrain.store import Checkpoint, Manifest
+
+RECIPES = shipped_recipes()
+TRAINING = ("sft", "rl", "dpo")
+NEEDS_MIRROR = ("gsm8k", "math")  # data sets with a name, which a smoke section may keep
+
+QWEN = {"vocab_size": 151936, "tie_word_embeddings": True}
+MODELS: dict[str, tuple[PretrainedConfig, int]] = {
+    name: (
+        Qwen2Config(
+            hidden_size=1536,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            intermediate_size=8960,
+            max_position_embeddings=4096 if "Math" in name else 32768,
+            **QWEN,
+        ),
+        1_543_714_304,
+    )
+    for name in ("Qwen/Qwen2.5-Math-1.5B", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-1.5B")
+} | {
+    "Qwen/Qwen2.5-3B-Instruct": (
+        Qwen2Config(
+            hidden_size=2048,
+            num_hidden_layers=36,
+            num_attention_heads=16,
+            num_key_value_heads=2,
+            intermediate_size=11008,
+            max_position_embeddings=32768,
+            **QWEN,
+        ),
+        3_085_938_688,
+    ),
+    "meta-llama/Llama-3.1-8B": (
+        LlamaConfig(
+            hidden_size=4096,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            intermediate_size=14336,
+            vocab_size=128256,
+            max_position_embeddings=131072,
+            tie_word_embeddings=False,
+        ),
+        8_030_261_248,
+    ),
+}
+
+# What the authors published (the head of each recipe says where), by node and dotted key.
+REASONING = {
+    "template": "r1_zero",
+    "batch_size": 128,
+    "max_tokens": 2048,
+    "dtype": "bfloat16",
+    "optimizer.lr": 1e-4,
+    "optimizer.schedule": "constant",
+    "optimizer.clip": 1.0,
+    "validation.every": 10,
+    "validation.problems": 1000,
+    "validation.max_tokens": 1024,
+    "checkpoints.every": 10,
+}
+INSTRUCT = {
+    "template": "alpaca",
+    "packing": "concatenate",
+    "block": 512,
+    "batch_size": 32,
+    "epochs": 1,
+    "optimizer.lr": 2e-5,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup": 0.03,
+    "optimizer.final": 0.1,
+    "checkpoints.every": 200,
+}
+PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
+    "cs336-reasoning-sft": {
+        "sft--all": {**REASONING, "loss": "per_token", "epochs": 1},
+        "sft--filtered": {**REASONING, "loss": "per_token", "epochs": 1},
+        "sft--filtered-res-len": {**REASONING, "loss": "per_sequence", "epochs": 1},
+        "sft--filtered-2epoch": {**REASONING, "loss": "per_token", "epochs": 2},
+        "scores": {"temperature": 1.0, "max_tokens": 1024, "template": "r1_zero"},
+    },
+    "cs336-instruct-sft": {
+        "sft--nomask": {**INSTRUCT, "loss_on": "sequence"},
+        "sft--mask": {**INSTRUCT, "loss_on": "response"},
+    },
+    "openr1-math-sft": {
+        "sft": {
+            "dtype": "bfloat16",
+            "optimizer.warmup": 0.05,
+            "batch_size": 8 * 4,
+            "gradient_checkpointing": True,
+            "checkpoints.every": 50,
+            "validation.every": 50,
+            "validation.problems": 500,
+        },
+        "held-out": {"dataset": "open-r1/OpenR1-Math-220k", "columns.question": "problem", "limit": 500},
+    },
+    "acereason-sft": {
+        "traces": {"sample": 15000},
+        "sft": {
+            "template": "qwen",
+            "max_tokens": 16384,
+            "batch_size": 1 * 8,
+            "epochs": 10,
+            "dtype": "bfloat16",
+            "optimizer.lr": 5e-6,
+            "optimizer.schedule": "cosine",
+            "optimizer.warmup": 0.0,
+            "launch.strategy": "zero3",
+            "launch.offload": True,
+            "checkpoints.every": 100,
+            "lora": None,
+        },
+        "scores": {
+            "benchmarks": ["aime24", "aime25", "math500", "gpqa_diamond", "livecodebench", "mmlu_redux"],
+            "temperature": 0.6,
+            "top_p": 0.95,
+            "max_tokens": 32768,
+        },
+    },
+    "gsm8k-r1-sft": {
+        "problems": {"dataset": "gsm8k", "validation": 512},
+        "sft": {
+            "epochs": 1,
+            "max_tokens": 2048,
+            "optimizer.lr": 1e-5,
+            "optimizer.betas": [0.9, 0.95],
+            "optimizer.weight_decay": 0.0,
+            "validation.every": 4,
+            "validation.problems": 512,
+            "validation.max_tokens": 2048,
+            "validation.beside": True,
+        },
+        "scores": {"benchmarks": ["gsm8k_cot"], "temperature": 0.0},
+    },
+}
+SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42}
+
+
+def whole(name: str) -> Graph:
+    return build_graph(load_recipe(name))
+
+
+def at(config: dict[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        config = config[key]
+    return config
+
+
+def flat(node: Node) -> list[str]:
+    return [s.path.as_posix() if not isinstance(s, str) else s for s in node.sources()]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("smoke", [False, True], ids=["whole", "smoke"])
+def test_it_can_be_planned_before_anything_is_fetched(
+    name: str, smoke: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTTRAIN_DATA", "")
+    graph = build_graph(load_recipe(name, smoke=smoke))
+    plan = plan_graph(graph, tmp_path / name)
+    assert {one.status for one in plan} == {"make"}
+    shown = describe(plan, tmp_path / name)
+    assert all(node in shown for node in graph.nodes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_its_values_are_the_published_ones(name: str) -> None:
+    graph = whole(name)
+    if name in SEEDS:
+        assert graph.recipe.seed == SEEDS[name]
+    for node, expected in PUBLISHED[name].items():
+        config = graph.nodes[node].config.model_dump(mode="json")
+        assert {path: at(config, path) for path in expected} == expected, node
+
+
+def test_the_four_reasoning_runs_read_two_sets_of_traces_and_are_scored_beside_their_base() -> None:
+    graph = whole("cs336-reasoning-sft")
+    read = {n: flat(node) for n, node in graph.nodes.items() if node.base == "sft"}
+    assert [sources[1] for sources in read.values()] == ["all", "filtered", "filtered", "filtered"]
+    assert len({graph.nodes[n].seed for n in read}) == 1, "they differ in nothing but the matrix"
+    assert flat(graph.nodes["scores"])[:5] == ["Qwen/Qwen2.5-Math-1.5B", *read]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_model_stands_on_meta_tensors_at_its_true_shape(name: str) -> None:
+    """The whole training sequence goes through the model's body and head, weightless: shapes fit, nothing is loaded."""
+    graph = whole(name)
+    trained = [node for node in graph.nodes.values() if node.spec.name in TRAINING]
+    for ref in {str(s.path) for node in trained for s in node.sources() if isinstance(s, Checkpoint)}:
+        assert ref in MODELS, f"say what {ref} looks like"
+        config, parameters = MODELS[ref]
+        shape = shape_of(config.to_dict())
+        assert shape is not None
+        assert shape.parameters == parameters
+        longest = max(int(node.config.model_dump()["max_tokens"]) for node in trained)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+            ids = torch.zeros(1, longest, dtype=torch.int64)
+            row, col = torch.zeros(longest - 1, dtype=torch.int64), torch.arange(1, longest)
+        assert sum(p.numel() for p in model.parameters()) == parameters
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        assert hidden.shape == (1, longest, config.hidden_size)
+        assert model.get_output_embeddings()(hidden[row, col - 1]).shape == (longest - 1, config.vocab_size)
+    for node in graph.nodes.values():
+        if node.spec.name == "pretrain":
+            tiny = TinyConfig.model_validate(node.config.model_dump()["model"])
+            assert tiny_shape(tiny).parameters < 20_000_000, "made from scratch on a laptop"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_smoke_form_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = build_graph(load_recipe(name, smoke=True))
+    wanted = {n.config.model_dump().get("dataset") for n in graph.nodes.values()} & set(NEEDS_MIRROR)
+    if wanted and not os.environ.get("POSTTRAIN_DATA"):
+        pytest.skip(f"the smoke form of {name} reads {', '.join(map(str, wanted))}: set POSTTRAIN_DATA to a mirror")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    result = run_graph(graph, tmp_path / "runs" / graph.recipe.name, quiet=True, say=said.append)
+    assert list(result.made) == list(graph.nodes)
+    for node in graph.nodes.values():
+        if node.spec.name not in TRAINING:
+            continue
+        folder = tmp_path / "runs" / graph.recipe.name / node.name
+        assert (folder / "model").is_dir()
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        watch = node.config.model_dump().get("validation") or {}
+        if watch.get("every"):
+            assert rows[-1]["val_n"] >= 1, "the last weights were validated"
+            assert (folder / "validation.jsonl").stat().st_size > 0
+    for page in (tmp_path / "runs").rglob("report.html"):
+        assert page.stat().st_size > 10_000
+
+
+def test_the_held_out_problems_of_openr1_are_not_trained_on_unless_asked_for(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    own = build_graph(load_recipe("openr1-math-sft", ["sft.validation.beside=false"], smoke=True))
+    run_graph(own, run, quiet=True, say=lambda line: None)
+    manifest = Manifest.read(run / "traces")
+    assert manifest is not None
+    assert manifest.summary["held_out"] == 6
+    line = json.loads((run / "sft" / "certificate.json").read_text())["validation and test are not trained on"]
+    assert line == {"ok": True, "checked": 6, "shared": 0, "ids": []}
+    published = build_graph(
+        load_recipe("openr1-math-sft", ["sft.validation.beside=false", "traces.without=null"], smoke=True)
+    )
+    run_graph(published, tmp_path / "published", quiet=True, say=lambda line: None)
+    line = json.loads((tmp_path / "published/sft/certificate.json").read_text())[
+        "validation and test are not trained on"
+    ]
+    assert (line["ok"], line["shared"]) == (False, 6)
+
+
+def test_a_recipes_own_data_travels_with_it() -> None:
+    """`{here}` in a smoke section: the files beside the recipe, whatever folder one runs it from."""
+    for name, path in RECIPES.items():
+        for node in build_graph(load_recipe(name, smoke=True)).nodes.values():
+            for key in ("source", "dataset"):
+                value = str(node.config.model_dump().get(key) or "")
+                if "/smoke/" in value:
+                    assert Path(value).is_relative_to(path.parent / "smoke")
+                    assert Path(value).exists()

@@ -45,7 +45,8 @@ class Amounts:
     hidden: int = 96
     layers: int = 4
     pretrain: int = 1300
-    sft: int = 400
+    traces: int = 400
+    sft: int = 500
     steps: int = 200
     prompts: int = 24
     rate: float = 3e-4
@@ -67,7 +68,7 @@ def start(folder: Path, a: Amounts) -> tuple[Artifact, Artifact]:
     corpus = stage("data", folder / "corpus", texts)
     amounts = {"dataset": "synthetic", "train": a.train, "validation": 256, "test": a.test, **levels}
     problems = stage("data", folder / "problems", amounts)
-    traces = stage("traces", folder / "traces", {"limit": 1000}, problems=problems)
+    traces = stage("traces", folder / "traces", {"limit": a.traces}, problems=problems)
     model = {"hidden": a.hidden, "layers": a.layers, "heads": a.hidden // 16, "vocabulary": 1024, "context": 256}
     amounts = {"model": model, "steps": a.pretrain, "batch_size": 8, "block": 128}
     base = stage("pretrain", folder / "base", {**amounts, "optimizer": {"lr": 4e-3, "warmup": 0.05}}, corpus=corpus)

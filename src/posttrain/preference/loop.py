@@ -60,7 +60,7 @@ def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace
             seconds += time.perf_counter() - began
             work.metrics.log(done, **row, seconds=seconds)
             bar.update(1, loss=row["loss"], accuracy=row["preference_accuracy"])
-            if config.checkpoint_every and done % config.checkpoint_every == 0 and done < steps:
+            if config.checkpoints.every and done % config.checkpoints.every == 0 and done < steps:
                 save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
             if done < steps:
                 saver.maybe(done, {"seconds": seconds})

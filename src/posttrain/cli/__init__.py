@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "lineage": "Walk from an artifact back to its data, teacher, seeds and code.",
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "chat": "Talk to a checkpoint.",
+    "serve": "Offer a checkpoint over the OpenAI protocol.",
     "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
 }

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from posttrain.config import Config
+from posttrain.errors import EngineError
 
 _HOW: dict[str, Any] = {"fingerprint": False}  # how it is asked, not what comes out
 
@@ -39,13 +40,19 @@ class ServerConfig(Config):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not an http address; write e.g. https://api.openai.com/v1")
         if parts.username or parts.password or parts.query:
-            raise ValueError("the url holds a user, password or query, and would be stored; put the key into key_env")
+            raise EngineError(
+                "server.url holds a user, password or query, and would be stored in manifests. Put the key into an "
+                "environment variable and its name into server.key_env."
+            )
         return url.rstrip("/")
 
     @field_validator("key_env")
     @classmethod
     def _is_a_name(cls, name: str | None) -> str | None:
-        # The value is not repeated: what stands here by mistake may be the key itself.
+        # No ValueError, since pydantic repeats the value in it: what stands here by mistake may be the key itself.
         if name is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name):
-            raise ValueError("key_env is the NAME of an environment variable, such as OPENAI_API_KEY, not the key")
+            raise EngineError(
+                "server.key_env is not the name of an environment variable. Put the key into a variable and write its "
+                "NAME here, such as OPENAI_API_KEY; the key itself belongs into no recipe."
+            )
         return name

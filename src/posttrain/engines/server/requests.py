@@ -66,6 +66,10 @@ def read_json(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: no tokenizer takes it
+        raise BadRequest("the body holds text that is not Unicode") from None
     return value
 
 

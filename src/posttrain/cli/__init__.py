@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "doctor": "Look at Python, libraries, CPU, GPUs, memory, disk and mirrors.",
     "chat": "Talk to a checkpoint.",
     "algorithms": "The RL algorithms: rows of one table, each with its paper; --diff trl|verl.",
+    "serve": "Offer a checkpoint over the OpenAI protocol.",
     "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
 }

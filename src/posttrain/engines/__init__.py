@@ -13,13 +13,15 @@ from posttrain.engines.base import Engine, Prompt, Sampling
 if TYPE_CHECKING:
     from posttrain.engines.hf import HFEngine
     from posttrain.engines.native import NativeEngine
+    from posttrain.engines.openai.engine import OpenAIEngine
 
 _HOMES = {
     "NativeEngine": "native",
     "HFEngine": "hf",
+    "OpenAIEngine": "openai.engine",
 }
 
-__all__ = ["Engine", "HFEngine", "NativeEngine", "Prompt", "Sampling"]
+__all__ = ["Engine", "HFEngine", "NativeEngine", "OpenAIEngine", "Prompt", "Sampling"]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,7 @@ class NativeEngine:
     kv_budget: at most so many tokens of keys and values at once; samples that don't fit wait, or go back to the queue
     and are computed again. At least one full context.
     prefill_chunk: at most about so many prompt tokens are computed between two tokens of the running samples.
-    compiled: use the C kernel for decoding where a compiler is at hand (float32 on the CPU).
+    compiled: use the C kernel for decoding where a compiler is at hand (on the CPU, float32 and bfloat16).
     Raises EngineError for options out of range.
     """
 
@@ -111,7 +111,9 @@ class NativeEngine:
             self.fallback = None
             base = causal_model(self.model)
             try:
-                return read_weights(base, self._shape, self._rotation, self.dtype, compiled=self.compiled)
+                return read_weights(
+                    base, self._shape, self._rotation, self.dtype, compiled=self.compiled, rows=self.max_batch
+                )
             except UnsupportedError as reason:
                 self.fallback = str(reason)
         own = next(self.model.parameters()).dtype
@@ -185,8 +187,8 @@ class NativeEngine:
                     budget=self.kv_budget,
                 )
             cache, self._spare = self._spare, None
-            if cache is None or cache.device != weights.embed.device or cache.dtype != weights.embed.dtype:
-                device, dtype = weights.embed.device, weights.embed.dtype
+            device, dtype = weights.embed.device, weights.flow
+            if cache is None or cache.device != device or cache.dtype != dtype:
                 cache = Cache(weights.shape, self.max_batch, device, dtype, self.kv_budget)
             return Batch(
                 weights,

@@ -86,6 +86,81 @@ void silu_product(const float *gate_up, float *out, int64_t rows, int64_t I) {
     }
 }
 
+/* Products of few rows with a large matrix take as long as reading the matrix: each weight is read once, from where the
+   module has it. OUTS outputs by ROWS rows are summed in registers over a piece of the inputs that stays in the nearest
+   cache; the sums of a tile of outputs wait in memory from piece to piece. */
+#define ROWS 8
+#define OUTS 2
+#define TILE 32
+#define PIECE 512
+
+static inline vec load_float(const float *w) { return *(const vec *)w; }
+static inline vec add_product(vec sum, vec a, vec b) { return sum + a * b; }
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+typedef uint16_t bfloat_input; /* the processor multiplies pairs of bfloat16 and sums in float */
+#define BFLOAT_LANES 32
+static inline __m512bh load_bfloat(const uint16_t *w) { return (__m512bh)_mm512_loadu_si512(w); }
+static inline vec add_bfloat(vec sum, __m512bh a, __m512bh b) { return (vec)_mm512_dpbf16_ps((__m512)sum, a, b); }
+#define BFLOAT_VECTOR __m512bh
+#define load_bfloat_input load_bfloat
+#else
+typedef float bfloat_input;
+#define BFLOAT_LANES LANES
+typedef uint16_t half16 __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+static inline vec load_bfloat(const uint16_t *w) { /* a bfloat16 is the upper half of a float */
+    return (vec)(__builtin_convertvector(*(const half16 *)w, ivec) << 16);
+}
+#define add_bfloat add_product
+#define BFLOAT_VECTOR vec
+#define load_bfloat_input load_float
+#endif
+int bfloat_inputs(void) { return sizeof(bfloat_input) == 2; }
+
+/* out[b * stride + o] = x[b] . w[o] + bias[o] for rows of I, a multiple of STEP; bias may be absent. */
+#define PRODUCT(NAME, INPUT, WEIGHT, STEP, VECTOR, LOAD_INPUT, LOAD, ADD)                                              \
+    static void NAME##_tile(const INPUT *x, const WEIGHT *w, vec sums[TILE][ROWS], int64_t rows, int64_t outs,         \
+                            int64_t I, int64_t from, int64_t to) {                                                     \
+        const INPUT *row[ROWS]; /* missing rows repeat the last: as fast, and simple */                                \
+        for (int64_t b = 0; b < ROWS; b++) row[b] = x + (b < rows ? b : rows - 1) * I;                                 \
+        for (int64_t o = 0; o < outs; o += OUTS) {                                                                     \
+            const WEIGHT *w0 = w + o * I, *w1 = o + 1 < outs ? w0 + I : w0;                                            \
+            vec s0[ROWS], s1[ROWS];                                                                                    \
+            for (int b = 0; b < ROWS; b++) s0[b] = sums[o][b], s1[b] = sums[o + 1][b];                                 \
+            for (int64_t i = from; i < to; i += STEP) {                                                                \
+                VECTOR a0 = LOAD(w0 + i), a1 = LOAD(w1 + i);                                                           \
+                __builtin_prefetch(w0 + OUTS * I + i); /* what the next pair will need */                              \
+                __builtin_prefetch(w1 + OUTS * I + i);                                                                 \
+                for (int b = 0; b < ROWS; b++) {                                                                       \
+                    VECTOR v = LOAD_INPUT(row[b] + i);                                                                 \
+                    s0[b] = ADD(s0[b], a0, v);                                                                         \
+                    s1[b] = ADD(s1[b], a1, v);                                                                         \
+                }                                                                                                      \
+            }                                                                                                          \
+            for (int b = 0; b < ROWS; b++) sums[o][b] = s0[b], sums[o + 1][b] = s1[b];                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void NAME(const INPUT *x, const WEIGHT *w, const float *bias, float *out, int64_t stride, int64_t B, int64_t I,    \
+              int64_t O) {                                                                                             \
+        _Pragma("omp parallel for schedule(static)") for (int64_t start = 0; start < O; start += TILE) {               \
+            const int64_t outs = O - start < TILE ? O - start : TILE;                                                  \
+            for (int64_t first = 0; first < B; first += ROWS) {                                                        \
+                const int64_t rows = B - first < ROWS ? B - first : ROWS;                                              \
+                vec sums[TILE][ROWS];                                                                                  \
+                memset(sums, 0, sizeof sums);                                                                          \
+                for (int64_t from = 0; from < I; from += PIECE) {                                                      \
+                    const int64_t to = I - from < PIECE ? I : from + PIECE;                                            \
+                    NAME##_tile(x + first * I, w + start * I, sums, rows, outs, I, from, to);                          \
+                }                                                                                                      \
+                for (int64_t b = 0; b < rows; b++)                                                                     \
+                    for (int64_t o = 0; o < outs; o++)                                                                 \
+                        out[(first + b) * stride + start + o] = sum_of(sums[o][b]) + (bias ? bias[start + o] : 0.0f);  \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+PRODUCT(product_float, float, float, LANES, vec, load_float, load_float, add_product)
+PRODUCT(product_bfloat, bfloat_input, uint16_t, BFLOAT_LANES, BFLOAT_VECTOR, load_bfloat_input, load_bfloat, add_bfloat)
+
 /* Optional RMS norm over the head, then rotation of neighbouring pairs by complex angles [D / 2][2]. */
 static inline void turn(const float *from, const float *angles, const float *norm, float eps, float *to) {
     float scaled[D];

@@ -22,8 +22,18 @@ from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("kernel.c")
 # No -ffast-math: linking with it would switch off denormals for the whole process, and it breaks the exponential.
-_FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=c11", "-fno-math-errno", "-fno-trapping-math")
-_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+_FLAGS = tuple("-O3 -fPIC -shared -fopenmp -std=c11 -ffp-contract=fast -fno-math-errno -fno-trapping-math".split())
+
+
+def _target() -> tuple[str, ...]:
+    """The processor to compile for. A compiler older than the processor takes it for a lesser one, without AVX-512."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return ("-march=native",)
+    known = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    flags = known & {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    if len(flags) < 5:
+        return ("-march=native",)
+    return ("-march=x86-64-v4", "-mprefer-vector-width=512", *(("-mavx512bf16",) if "avx512_bf16" in known else ()))
 
 
 class Kernel:
@@ -31,12 +41,41 @@ class Kernel:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._norm, self._silu, self._attend = library.rms_norm, library.silu_product, library.attend
-        for function in (self._norm, self._silu, self._attend):
+        self._products = {torch.float32: library.product_float, torch.bfloat16: library.product_bfloat}
+        for function in (self._norm, self._silu, self._attend, *self._products.values()):
             function.restype = None
         pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
         self._norm.argtypes = [pointer] * 3 + [integer] * 2 + [number]
         self._silu.argtypes = [pointer] * 2 + [integer] * 2
         self._attend.argtypes = [pointer] * 3 + [number] + [pointer] * 2 + [integer] * 2 + [pointer] * 3 + [integer] * 3
+
+        for function in self._products.values():
+            function.argtypes = [pointer] * 4 + [integer] * 4
+        self._inputs = {torch.float32: torch.float32, torch.bfloat16: torch.float32}
+        if library.bfloat_inputs():
+            self._inputs[torch.bfloat16] = torch.bfloat16
+
+    def multiplies(self, weight: Tensor) -> bool:
+        """Whether `product` takes this matrix [O, I]."""
+        return weight.dtype in self._products and weight.is_contiguous() and weight.shape[1] % 32 == 0
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, column: int) -> None:
+        """out[:, column : column + O] = x [B, I] times weight [O, I] (float32 or bfloat16) transposed + bias [O].
+
+        x, bias and out [B, >= column + O] are float32, contiguous. For few rows: up to some 16, reading the matrix is
+        what takes time. Where the processor multiplies in bfloat16, x is rounded to it as the module's forward does.
+        """
+        inputs = x.to(self._inputs[weight.dtype])
+        self._products[weight.dtype](
+            inputs.data_ptr(),
+            weight.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            out.data_ptr() + 4 * column,
+            out.stride(0),
+            x.shape[0],
+            x.shape[1],
+            weight.shape[0],
+        )
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x [B, H] / rms * weight [H]."""
@@ -100,7 +139,7 @@ def load_kernel(head_dim: int, group: int) -> Kernel | None:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if sys.platform != "linux" or compiler is None or head_dim % 16:
         return None
-    command = [*_FLAGS, *_WIDE, f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}"]
+    command = [*_FLAGS, *_target(), f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}"]
     what = "\0".join([_SOURCE.read_text(encoding="utf-8"), compiler, *command, platform.node(), torch.__version__])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain" / "kernels"
     target = folder / f"decode-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"

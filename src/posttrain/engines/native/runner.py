@@ -12,7 +12,6 @@ from torch import Tensor
 
 from posttrain.engines.native.cache import Cache
 from posttrain.engines.native.kernel import Kernel
-from posttrain.engines.native.products import linear
 from posttrain.engines.native.weights import Layer, Weights
 
 
@@ -25,29 +24,30 @@ def _rotate(qk: Tensor, angles: Tensor) -> None:
         qk.copy_(torch.view_as_real(torch.view_as_complex(pairs.float()) * angles).flatten(-2))
 
 
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
+
+
 def _mlp(x: Tensor, layer: Layer, weights: Weights) -> Tensor:
     shape = weights.shape
-    normed = F.rms_norm(x, (shape.hidden,), layer.mlp_norm, shape.eps)
-    gate, up = linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-    return x + linear(weights.activation(gate).mul_(up), layer.down, layer.down_bias)
+    gate, up = layer.gate_up(_norm(x, layer.mlp_norm, shape.eps)).chunk(2, dim=-1)
+    return x + layer.down(weights.activation(gate).mul_(up))
 
 
 def _qkv(x: Tensor, layer: Layer, weights: Weights, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated q [rows, Q, D], k [rows, K, D] and v of normed inputs x [rows, H]."""
     s = weights.shape
-    normed = F.rms_norm(x, (s.hidden,), layer.input_norm, s.eps)
-    heads = linear(normed, layer.qkv, layer.qkv_bias).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+    heads = layer.qkv(_norm(x, layer.input_norm, s.eps)).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
     both = s.heads + s.kv_heads
     if layer.qk_norm is not None:
-        heads[:, :both] = F.rms_norm(heads[:, :both], (s.head_dim,), None, s.eps) * layer.qk_norm
+        heads[:, :both] = F.rms_norm(heads[:, :both], (s.head_dim,), None, s.eps) * layer.qk_norm.to(x.dtype)
     _rotate(heads[:, :both], angles)
     return heads[:, : s.heads], heads[:, s.heads : both], heads[:, both:]
 
 
 def head(x: Tensor, weights: Weights) -> Tensor:
     """float32 logits [rows, V] of final hidden states x [rows, H]."""
-    s = weights.shape
-    return linear(F.rms_norm(x, (s.hidden,), weights.norm, s.eps), weights.head, weights.head_bias).float()
+    return weights.head(_norm(x, weights.norm, weights.shape.eps)).float()
 
 
 def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -68,7 +68,7 @@ def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, T
         mixed = F.scaled_dot_product_attention(
             q, k.repeat_interleave(s.group, 1), v.repeat_interleave(s.group, 1), is_causal=length > 1
         )
-        x = x + linear(mixed.transpose(1, 2).reshape(batch * length, -1), layer.out, layer.out_bias)
+        x = x + layer.out(mixed.transpose(1, 2).reshape(batch * length, -1))
         x = _mlp(x, layer, weights)
     return x.view(batch, length, -1), cached
 
@@ -99,7 +99,7 @@ def prefill_chunk(ids: Tensor, start: int, layers: list[tuple[Tensor, Tensor]], 
             values[:, :, :stop].repeat_interleave(s.group, 1),
             attn_mask=before,
         )
-        x = x + linear(mixed.transpose(1, 2).reshape(batch * length, -1), layer.out, layer.out_bias)
+        x = x + layer.out(mixed.transpose(1, 2).reshape(batch * length, -1))
         x = _mlp(x, layer, weights)
     return x.view(batch, length, -1)
 
@@ -136,7 +136,7 @@ def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: 
         if mask is not None:
             scores.view(batch, -1, longest).add_(mask)
         mixed = torch.bmm(scores.softmax(-1), values[:batch].flatten(0, 1)[:, :longest])
-        x = x + linear(mixed.view(batch, -1), layer.out, layer.out_bias)
+        x = x + layer.out(mixed.view(batch, -1))
         x = _mlp(x, layer, weights)
     return head(x, weights)
 
@@ -146,14 +146,13 @@ def _decode_compiled(
 ) -> Tensor:
     """`decode` with the compiled kernel."""
     s = weights.shape
-    x = F.embedding(tokens, weights.embed)
+    x = F.embedding(tokens, weights.embed).float()
     scores = kernel.scratch(x, s.heads, longest)
     for number, layer in enumerate(weights.layers):
-        qkv = linear(kernel.rms_norm(x, layer.input_norm, s.eps), layer.qkv, layer.qkv_bias)
+        qkv = layer.qkv(kernel.rms_norm(x, layer.input_norm, s.eps))
         mixed = kernel.attend(
             qkv, weights.rotation, layer.qk_norm, s.eps, cache.keys[number], cache.values[number], lengths, scores
         )
-        x = linear(mixed, layer.out, layer.out_bias).add_(x)
-        gate_up = linear(kernel.rms_norm(x, layer.mlp_norm, s.eps), layer.gate_up, layer.gate_up_bias)
-        x = linear(kernel.silu_product(gate_up), layer.down, layer.down_bias).add_(x)
-    return linear(kernel.rms_norm(x, weights.norm, s.eps), weights.head, weights.head_bias)
+        x = layer.out(mixed).add_(x)
+        x = layer.down(kernel.silu_product(layer.gate_up(kernel.rms_norm(x, layer.mlp_norm, s.eps)))).add_(x)
+    return weights.head(kernel.rms_norm(x, weights.norm, s.eps))

@@ -111,6 +111,11 @@ class Batch:
         self.queue: deque[Group] = deque()  # preempted samples, and a prompt that was too long for the last prefill
         self.exhausted = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work that needs no further prompt."""
+        return bool(self.rows.active or self.filling or self.waiting or self.queue)
+
     def step(self) -> list[Completion] | None:
         """Fill free rows, then one token for every row. The Completions that ended; None when all work is done."""
         finished: list[Completion] = []
@@ -126,8 +131,7 @@ class Batch:
         if rows.active:
             logits = self._decode()  # may preempt
             finished += self._accept(0, rows.active, logits)
-        busy = rows.active or self.filling or self.waiting or self.queue or not self.exhausted
-        return finished if finished or busy else None
+        return finished if finished or self.busy or not self.exhausted else None
 
     def cancel(self, keys: Collection[str]) -> list[Completion]:
         """End the samples of the prompts with these keys; what running ones have said comes back as `cancelled`."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from posttrain.engines.native.adapters import UnsupportedError, active, projection
 from posttrain.engines.native.kernel import Kernel, load_kernel
-from posttrain.engines.native.products import pack
+from posttrain.engines.native.products import FEW, Product
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
 
@@ -48,34 +48,37 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer; matrices as `products.pack` made them."""
+    """One layer. Norms are in the precision that decoding works in."""
 
     input_norm: Tensor  # [H]
-    qkv: Tensor  # [(Q + 2K) D, H]
-    qkv_bias: Tensor | None
+    qkv: Product  # H -> (Q + 2K) D
     qk_norm: Tensor | None  # [Q + K, D], Qwen3 only
-    out: Tensor  # [H, Q D]
-    out_bias: Tensor | None
+    out: Product  # Q D -> H
     mlp_norm: Tensor  # [H]
-    gate_up: Tensor  # [2 I, H]
-    gate_up_bias: Tensor | None
-    down: Tensor  # [H, I]
-    down_bias: Tensor | None
+    gate_up: Product  # H -> 2 I
+    down: Product  # I -> H
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The whole model in one precision on one device."""
+    """The whole model with matrices of one precision on one device.
+
+    With the kernel, what flows between the products of decoding, norms and cache included, is float32.
+    """
 
     shape: Shape
     embed: Tensor  # [V, H]
     layers: tuple[Layer, ...]
     norm: Tensor  # [H]
-    head: Tensor  # [V, H]
-    head_bias: Tensor | None
+    head: Product  # H -> V
     activation: Callable[[Tensor], Tensor]
     rotation: Tensor  # complex64 [context, D / 2]
     kernel: Kernel | None  # where it can run this model in this precision
+
+    @property
+    def flow(self) -> torch.dtype:
+        """Precision of decoding between the products, and of keys and values."""
+        return torch.float32 if self.kernel is not None else self.embed.dtype
 
 
 def read_shape(model: nn.Module) -> Shape:
@@ -122,23 +125,29 @@ def _interleave(rows: Tensor, heads: int) -> Tensor:
 
 
 def read_weights(
-    model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None, *, compiled: bool
+    model: nn.Module, shape: Shape, rotation: Tensor, dtype: torch.dtype | None, *, compiled: bool, rows: int
 ) -> Weights:
-    """Lay out the module's present weights (a copy of the matrices, some milliseconds for a small model)."""
+    """Lay out the module's present weights for at most `rows` running samples.
+
+    Few rows read the module's own matrices (only q and k are copied); for many they are packed, which takes some
+    milliseconds for a small model.
+    """
     source: Any = model
     with torch.inference_mode():
         embed, head = active(source.model.embed_tokens).weight, projection(source.lm_head)
         kind = dtype or head[0].dtype
+        kernel = _kernel(source, shape, kind, embed.device) if compiled else None
+        flow = torch.float32 if kernel is not None else kind
+        few = kernel if rows <= FEW else None
         return Weights(
             shape=shape,
             embed=embed.to(kind),
-            layers=tuple(_layer(module, shape, kind) for module in source.model.layers),
-            norm=source.model.norm.weight.to(kind),
-            head=pack(head[0].to(kind)),
-            head_bias=_join([head[1]], kind),
+            layers=tuple(_layer(module, shape, kind, flow, few) for module in source.model.layers),
+            norm=source.model.norm.weight.to(flow),
+            head=Product([head[0].to(kind)], _join([head[1]], kind), few),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,
-            kernel=_kernel(source, shape, kind, embed.device) if compiled else None,
+            kernel=kernel,
         )
 
 
@@ -148,7 +157,7 @@ def _join(parts: list[Tensor | None], dtype: torch.dtype) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def _layer(module: Any, shape: Shape, dtype: torch.dtype) -> Layer:
+def _layer(module: Any, shape: Shape, dtype: torch.dtype, flow: torch.dtype, few: Kernel | None) -> Layer:
     attention, mlp = module.self_attn, module.mlp
     q, q_bias = projection(attention.q_proj)
     k, k_bias = projection(attention.k_proj)
@@ -162,22 +171,20 @@ def _layer(module: Any, shape: Shape, dtype: torch.dtype) -> Layer:
         qkv_bias = _join([_interleave(q_bias, shape.heads), _interleave(k_bias, shape.kv_heads), v_bias], dtype)
     if hasattr(attention, "q_norm"):
         q_norm, k_norm = _interleave(attention.q_norm.weight, 1), _interleave(attention.k_norm.weight, 1)
-        norm = _join([q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1)], dtype)
+        norm = _join([q_norm.expand(shape.heads, -1), k_norm.expand(shape.kv_heads, -1)], flow)
+    heads = [_interleave(q, shape.heads), _interleave(k, shape.kv_heads), v]
     return Layer(
-        input_norm=module.input_layernorm.weight.to(dtype),
-        qkv=pack(torch.cat([_interleave(q, shape.heads), _interleave(k, shape.kv_heads), v]).to(dtype)),
-        qkv_bias=qkv_bias,
+        input_norm=module.input_layernorm.weight.to(flow),
+        qkv=Product([part.to(dtype) for part in heads], qkv_bias, few),
         qk_norm=norm,
-        out=pack(out.to(dtype)),
-        out_bias=_join([out_bias], dtype),
-        mlp_norm=module.post_attention_layernorm.weight.to(dtype),
-        gate_up=pack(torch.cat([gate, up]).to(dtype)),
-        gate_up_bias=_join([gate_bias, up_bias], dtype),
-        down=pack(down.to(dtype)),
-        down_bias=_join([down_bias], dtype),
+        out=Product([out.to(dtype)], _join([out_bias], dtype), few),
+        mlp_norm=module.post_attention_layernorm.weight.to(flow),
+        gate_up=Product([gate.to(dtype), up.to(dtype)], _join([gate_bias, up_bias], dtype), few),
+        down=Product([down.to(dtype)], _join([down_bias], dtype), few),
     )
 
 
 def _kernel(source: Any, shape: Shape, dtype: torch.dtype, device: torch.device) -> Kernel | None:
-    fits = device.type == "cpu" and dtype == torch.float32 and source.config.hidden_act in ("silu", "swish")
+    known = device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    fits = known and source.config.hidden_act in ("silu", "swish")
     return load_kernel(shape.head_dim, shape.group) if fits else None

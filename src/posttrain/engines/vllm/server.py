@@ -160,7 +160,7 @@ class Launch:
             options |= {"max-lora-rank": self.lora_rank, "max-loras": 1}
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        command.append("--skip-tokenizer-init")
+        command += ["--skip-tokenizer-init", "--disable-uvicorn-access-log"]
         command += ["--enable-lora"] if self.lora_rank else []
         command += ["--enable-sleep-mode"] if self.config.sleep and not self.environment.cpu else []
         return [*command, *self.config.extra_args]

@@ -18,7 +18,7 @@ from posttrain.engines.stops import StopTable
 from posttrain.engines.vllm.client import Client, Job, Loop, request_body
 from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.engines.vllm.dispatch import Dispatch, Replica, Work
-from posttrain.engines.vllm.server import NAME, Launch, find_environment, gpus_of_replicas, visible_gpus
+from posttrain.engines.vllm.server import LORA_RANKS, NAME, Launch, find_environment, gpus_of_replicas, visible_gpus
 from posttrain.engines.vllm.weights import (
     Canary,
     How,
@@ -393,4 +393,9 @@ def _rank(source: Checkpoint | nn.Module) -> int:
     if isinstance(source, Checkpoint) or not is_adapted(source):
         return 0
     settings: dict[str, Any] = cast(Any, source).peft_config
-    return max(int(one.r) for one in settings.values())
+    rank = max(int(one.r) for one in settings.values())
+    if rank > LORA_RANKS[-1]:
+        raise EngineError(
+            f"the adapter has rank {rank}, and vLLM serves at most {LORA_RANKS[-1]}. Use the native engine for it."
+        )
+    return rank

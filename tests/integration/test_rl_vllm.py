@@ -49,7 +49,7 @@ def test_three_steps_of_grpo_sample_the_weights_of_each_step_and_the_result_answ
         "optimizer": {"lr": 3e-3},
         "reward": {"correct": 0.0, "function": f"{tmp_path / 'coin.py'}:coin"},
         "engine": "vllm",
-        "vllm": EAGER,
+        "vllm": {**EAGER, "sleep": True},
     }
     inputs = {"model": Checkpoint(tmp_path / "base"), "problems": problems}
     trained = run_stage("rl", config, inputs, tmp_path / "policy", seed=1, device="cpu", quiet=True)

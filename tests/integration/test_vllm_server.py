@@ -244,7 +244,7 @@ def test_a_killed_server_is_started_again_and_nothing_is_lost_or_doubled(engine:
 
 
 def test_a_killed_server_is_an_error_where_that_is_asked_for_and_leaves_nothing(engine: VLLMEngine) -> None:
-    engine.config = engine.config.model_copy(update={"on_loss": "error"})
+    engine.serving.config = engine.config.model_copy(update={"on_loss": "error"})
     server, root = engine.replicas[0].server, engine.folders.root
     assert server is not None
     family = psutil.Process(server.process.pid).children(recursive=True)

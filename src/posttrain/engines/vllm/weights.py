@@ -76,7 +76,7 @@ class Canary:
         draw = random.Random(0)
         length = min(CANARY_TOKENS, context - 1)
         self.sequences = [tuple(draw.randrange(vocab) for _ in range(length)) for _ in range(CANARY_SEQUENCES)]
-        self.tolerance = tolerance
+        self.context, self.tolerance = context, tolerance
         self.expected: list[float] | None = None
         self.moved = 0.0
 

@@ -1,4 +1,4 @@
-"""Reinforcement learning with the real vLLM server as its sampler."""
+"""Reinforcement learning and evaluation with the real vLLM server as their sampler."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from posttrain.engines.vllm.server import find_environment
 from posttrain.errors import EngineError
 from posttrain.models import TinyConfig, save_model, tiny_model, train_tokenizer
 from posttrain.pipeline import run_stage
-from posttrain.store import Checkpoint
+from posttrain.store import Checkpoint, Samples, Scores
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
 
+EAGER = {"extra_args": ["--enforce-eager"]}  # no compilation: a start costs half
 COIN = """
 import random
 
@@ -27,7 +28,7 @@ def coin(**columns):
 """
 
 
-def test_three_steps_of_grpo_are_sampled_from_the_weights_that_each_step_made(tmp_path: Path) -> None:
+def test_three_steps_of_grpo_sample_the_weights_of_each_step_and_the_result_answers_as_natively(tmp_path: Path) -> None:
     try:
         find_environment(VLLMConfig())
     except EngineError as error:
@@ -48,11 +49,11 @@ def test_three_steps_of_grpo_are_sampled_from_the_weights_that_each_step_made(tm
         "optimizer": {"lr": 3e-3},
         "reward": {"correct": 0.0, "function": f"{tmp_path / 'coin.py'}:coin"},
         "engine": "vllm",
-        "vllm": {"extra_args": ["--enforce-eager"]},
+        "vllm": {**EAGER, "sleep": True},
     }
     inputs = {"model": Checkpoint(tmp_path / "base"), "problems": problems}
     trained = run_stage("rl", config, inputs, tmp_path / "policy", seed=1, device="cpu", quiet=True)
-    lines = {line["name"]: line for line in json.loads((trained.path / "certificate.json").read_text())}
+    lines = json.loads((trained.path / "certificate.json").read_text())
     served = lines["the sampler serves the trained weights"]
     assert served["ok"]
     assert (served["updates"], served["failed"], served["by"]) == (3, 0, {"start": 1, "endpoint": 3})
@@ -61,3 +62,15 @@ def test_three_steps_of_grpo_are_sampled_from_the_weights_that_each_step_made(tm
     steps = [row for row in rows if "mismatch" in row]
     assert len(steps) == 3
     assert all(row["mismatch"] < 1e-4 for row in steps)
+
+    answers = {}
+    for engine in ("native", "vllm"):
+        asked = {"split": "train", "limit": 8, "temperature": 0, "max_tokens": 24, "engine": engine, "vllm": EAGER}
+        inputs = {"models": [trained], "problems": problems}
+        scores = run_stage("eval", asked, inputs, tmp_path / engine, seed=1, device="cpu", quiet=True)
+        assert isinstance(scores, Scores)
+        (entry,) = scores.read()["entries"]
+        samples = Samples(scores.path / entry["folder"]).read()
+        answers[engine] = {s.key: (s.token_ids, s.finish_reason, s.verdict) for s in samples}
+    assert len(answers["native"]) == 8
+    assert answers["vllm"] == answers["native"]

@@ -5,6 +5,7 @@ One server is shared, and the tests run in the order of this file: sampling firs
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from posttrain.engines.native.sampler import process
 from tests.unit.engines.tiny import tiny
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from posttrain.engines import NativeEngine, Prompt, Sampling
-from posttrain.engines.parity import parity, sampled_parity
+from posttrain.engines.parity import module_logprobs, parity, sampled_parity
+from posttrain.engines.sampler import process
 from posttrain.engines.vllm import VLLMConfig, VLLMEngine
 from posttrain.engines.vllm.server import find_environment
 from posttrain.errors import EngineError
@@ -111,6 +112,23 @@ def test_it_reports_the_distribution_that_it_samples_from(engine: VLLMEngine, mo
     assert checked == 8 * 2 * 16
 
 
+def test_a_prompt_has_settings_of_its_own_and_raw_log_probabilities_on_request(
+    engine: VLLMEngine, model: PreTrainedModel
+) -> None:
+    own = Sampling(n=1, temperature=0.5, presence_penalty=1.0, max_tokens=5, raw_logprobs=True)
+    first, second = some_prompts(2, engine.vocab)
+    found = by_key(engine.generate([dataclasses.replace(first, sampling=own), second], Sampling(n=2, max_tokens=8)))
+    assert {key: len(c.token_ids) for key, c in found.items()} == {("p0", 0): 5, ("p1", 0): 8, ("p1", 1): 8}
+    c = found["p0", 0]
+    assert found["p1", 0].raw_logprobs is None
+    assert c.raw_logprobs is not None
+    wanted = module_logprobs(model, c.prompt_ids + c.token_ids)[len(c.prompt_ids) - 1 :]
+    assert c.raw_logprobs == pytest.approx(wanted, abs=1e-4)
+    assert c.logprobs != pytest.approx(wanted, abs=1e-2)
+    with pytest.raises(EngineError, match=r"entropy is on.*native engine"):
+        list(engine.generate([first], Sampling(entropy=True)))
+
+
 def test_noise_belongs_to_a_sample_not_to_its_company(engine: VLLMEngine) -> None:
     prompts = some_prompts(10, engine.vocab)
     sampling = Sampling(n=3, max_tokens=16)
@@ -134,6 +152,7 @@ def test_it_stops_where_the_native_engine_stops(
         Sampling(temperature=0, max_tokens=40, stop_token_ids=(said[1][5], said[2][11])),
         Sampling(temperature=0, max_tokens=40, stop_token_ids=(said[1][5],), ignore_eos=True),
         Sampling(temperature=0, max_tokens=CONTEXT),
+        Sampling(temperature=0, max_tokens=40, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2),
     ):
         ours, theirs = by_key(native.generate(prompts, sampling)), by_key(engine.generate(prompts, sampling))
         assert {key: (c.token_ids, c.finish_reason) for key, c in theirs.items()} == {
@@ -225,7 +244,7 @@ def test_a_killed_server_is_started_again_and_nothing_is_lost_or_doubled(engine:
 
 
 def test_a_killed_server_is_an_error_where_that_is_asked_for_and_leaves_nothing(engine: VLLMEngine) -> None:
-    engine.config = engine.config.model_copy(update={"on_loss": "error"})
+    engine.serving.config = engine.config.model_copy(update={"on_loss": "error"})
     server, root = engine.replicas[0].server, engine.folders.root
     assert server is not None
     family = psutil.Process(server.process.pid).children(recursive=True)

@@ -6,11 +6,13 @@ import importlib.metadata
 import os
 import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from posttrain.engines.vllm import VLLMConfig
+from posttrain.engines.vllm.server import find_environment
+from posttrain.errors import EngineError
 from posttrain.store.environment import gpu_names, hardware
 
 EXTRAS = {
@@ -92,13 +94,12 @@ def _extras() -> Iterator[Finding]:
 
 
 def _vllm() -> Iterator[Finding]:
-    given = os.environ.get("POSTTRAIN_VLLM")
-    python = (
-        Path(given) if given else Path(sysconfig.get_path("scripts")).parent.parent / ".venv-vllm" / "bin" / "python"
-    )
-    there = python.exists()
-    remedy = "" if there else "optional; set POSTTRAIN_VLLM to the python of an environment that has vllm"
-    yield Finding("vllm environment", there, str(python) if there else "none", remedy)
+    try:
+        found = find_environment(VLLMConfig())
+    except EngineError as missing:
+        yield Finding("vllm environment", False, "none", f"optional; {missing}")
+        return
+    yield Finding("vllm environment", True, f"{found.python} ({'CPU' if found.cpu else 'GPU'} build)")
 
 
 def _mirror() -> Iterator[Finding]:

@@ -36,7 +36,7 @@ class VLLMConfig(Config):
     """New weights: through the server's endpoint, or by starting it again. auto: the endpoint, until the canary finds
     it serving wrong weights; from then on by restart."""
     tolerance: float | None = Field(None, gt=0)
-    """What server and trainer may differ by on the canary's log-probabilities; None = 1e-4 at most in float32, 0.02 on
+    """What server and trainer may differ by on the canary's log-probabilities; None = 1e-4 at most in float32, 0.05 on
     average in bfloat16 and float16."""
     sleep: bool = Field(False, json_schema_extra=_HOW)
     """Give the GPU's memory back between two rounds of sampling."""

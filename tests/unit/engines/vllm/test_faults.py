@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from tests.unit.engines.vllm.standin import tokens
 from posttrain.engines import Prompt, Sampling
 from posttrain.engines.native.noise import sample_key
 from posttrain.engines.vllm import VLLMConfig
-from posttrain.engines.vllm.server import environment_variables, find_environment, gpus_of_replicas
+from posttrain.engines.vllm.server import Launch, environment_variables, find_environment, gpus_of_replicas
 from posttrain.errors import EngineError
 
 PROMPTS = [Prompt(f"p{i}", (1, 2, 3), seed=i) for i in range(10)]
@@ -202,6 +203,30 @@ def test_replicas_take_the_last_gpus_and_too_few_are_an_error() -> None:
     assert gpus_of_replicas(config, ["0", "1", "2", "3", "4"]) == ["1,2", "3,4"]
     with pytest.raises(EngineError, match=r"need 4, and this process sees 3.*vllm\.replicas"):
         gpus_of_replicas(config, ["0", "1", "2"])
+
+
+def test_the_command_line_binds_this_machine_only_and_says_what_the_settings_say(environment: Path) -> None:
+    config = VLLMConfig(env=str(environment), max_model_len=128, tensor_parallel=2, memory=0.4, sleep=True)
+    found = find_environment(config)
+    assert found.cpu
+    gpu = dataclasses.replace(found, cpu=False)
+    launch = Launch(config, gpu, "bfloat16", 7, log=Path("log"), scratch=Path("scratch"), lora_rank=12)
+    command = " ".join(launch.command(Path("model"), 8001))
+    for words in (
+        "--host 127.0.0.1 --port 8001",
+        "--logprobs-mode processed_logprobs",
+        "--dtype bfloat16",
+        "--max-num-seqs 7",
+        "--tensor-parallel-size 2",
+        "--max-model-len 128",
+        "--gpu-memory-utilization 0.4",
+        "--max-lora-rank 16",
+        "--enable-lora --enable-sleep-mode",
+    ):
+        assert words in command
+    cpu = " ".join(dataclasses.replace(launch, environment=found).command(Path("model"), 8001))
+    assert "--gpu-memory" not in cpu
+    assert "--enable-sleep-mode" not in cpu
 
 
 def test_a_context_longer_than_the_models_is_refused(opened: Opener) -> None:

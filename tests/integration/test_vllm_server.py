@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from posttrain.engines import NativeEngine, Prompt, Sampling
 from posttrain.engines.parity import parity, sampled_parity
+from posttrain.engines.sampler import process
 from posttrain.engines.vllm import VLLMConfig, VLLMEngine
 from posttrain.engines.vllm.server import find_environment
 from posttrain.errors import EngineError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from posttrain.training.update import autocast
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from posttrain.engines.vllm.weights import Proof
     from posttrain.stage import Workspace
 
 PARITY_MAX = 1e-4  # float32: largest |logπ − logμ| of a token
@@ -110,6 +112,25 @@ def certify_determinism(engine: Engine, prompts: Sequence[Prompt], sampling: Sam
     )
     differ = sum(first[key] != second.get(key) for key in first)
     work.certify("sampling is deterministic", differ == 0, samples=len(first), differ=differ)
+
+
+def certify_served(engine: Engine, work: Workspace) -> None:
+    """The line on the canaries of an engine outside of this process; one inside reads the trainer's own weights."""
+    proofs: Sequence[Proof] = getattr(engine, "proofs", ())
+    held = [proof for proof in proofs if proof.ok]
+    if not proofs:
+        return
+    work.certify(
+        "the sampler serves the trained weights",
+        proofs[-1].ok,
+        updates=len({proof.version for proof in held if proof.version}),
+        by=dict(Counter(proof.how for proof in held)),
+        failed=len(proofs) - len(held),
+        max=max((proof.max for proof in held), default=proofs[-1].max),
+        mean=max((proof.mean for proof in held), default=proofs[-1].mean),
+        moved=max(proof.moved for proof in proofs),
+        tolerance=proofs[-1].tolerance,
+    )
 
 
 def certify_selection(train: Sequence[Problem], validation: Iterable[Problem], work: Workspace) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from posttrain.config import Config
+from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.rl.algorithms.presets import overridden, with_preset
 from posttrain.training.config import TrainingConfig, ValidationConfig
 
@@ -124,6 +125,10 @@ class RLConfig(TrainingConfig):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     kl_in: Literal["loss", "reward"] = "loss"
     """In the loss, per token, or taken from the reward, summed over the response."""
+    engine: Literal["native", "vllm"] = "native"
+    """native samples from the trainer's own weights; vllm is a server that is given them after every step."""
+    vllm: VLLMConfig = VLLMConfig()
+    """Settings of the vLLM server, where that is the engine."""
     max_batch: int = Field(256, ge=1, json_schema_extra={"fingerprint": False})
     """Rows the engine decodes at once."""
     keep_rollouts: int = Field(1, ge=0)

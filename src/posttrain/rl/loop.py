@@ -13,19 +13,20 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from posttrain.engines.base import Prompt, Sampling
-from posttrain.engines.native import NativeEngine
+from posttrain.engines.opening import open_engine
 from posttrain.errors import DataError, EngineError, TrainingError
 from posttrain.evals import with_stops
 from posttrain.grading import prepare
 from posttrain.models import load_model, load_tokenizer, pick_device
 from posttrain.prompts import get_template
-from posttrain.rl.certificate import certify_determinism, certify_end, certify_selection, certify_start
+from posttrain.rl.certificate import certify_determinism, certify_end, certify_selection, certify_served, certify_start
 from posttrain.rl.config import RLConfig
 from posttrain.rl.diagnoses import Watch, diagnose
 from posttrain.rl.drawing import Drawer
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
 
 def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace) -> None:
     """Trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
+    with ExitStack() as closing:  # a server does not outlive its stage, however that ends
+        _reinforce(config, model, problems, work, closing)
+
+
+def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace, closing: ExitStack) -> None:
     for key, (preset, ours) in config.overrides().items():
         work.note(f"{config.algorithm} with {key} {ours} in place of {preset}")
     template = get_template(config.template, system=config.system)
@@ -61,17 +67,30 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
     pad_id = int(tokenizer.pad_token_id)
     train_problems = problems.read(config.split)
     check_lengths(train_problems, template, tokenizer, policy)
-    engine = NativeEngine(policy, pad_id=pad_id, max_batch=config.max_batch, tokenizer=tokenizer)
+    engine = open_engine(
+        config.engine,
+        policy,
+        tokenizer,
+        pad_id=pad_id,
+        max_batch=config.max_batch,
+        folder=work.state / "vllm",
+        dtype=config.dtype,
+        vllm=config.vllm,
+    )
+    closing.callback(engine.close)
+    closing.callback(certify_served, engine, work)
     reference = Reference(copy.deepcopy(policy).requires_grad_(False)) if config.kl else None
     updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes)
-    fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1
+    outside = config.engine != "native"
+    fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1 and not outside
     learner = Learner(config, policy, reference, updater, trust_sampler=fresh)
     drawer = Drawer(config, train_problems, work.seed)
     reward = load_function(config.reward.function) if config.reward.function else None
     collector = Collector(config, engine, tokenizer, template, reward, drawer, work.seed)
     if reference is not None and config.kl_in == "reward":
         collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)
-    feed = Feed(collector, Journal(work.state / "rollouts", work.dir / "rollouts"), config.steps, config.staleness)
+    journal = Journal(work.state / "rollouts", work.dir / "rollouts")
+    feed = Feed(collector, journal, config.steps, config.staleness, beside=outside)
     saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
     validator = open_validation(
         config.validation,
@@ -86,7 +105,8 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
 
     start, counters = saver.restore()
     feed.resume(start, counters.get("drawer"))
-    engine.load_weights(policy, start)
+    if start:
+        engine.load_weights(policy, start)
     seconds, silence = float(counters.get("seconds", 0.0)), Watch()
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     if start == 0:

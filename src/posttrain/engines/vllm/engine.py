@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from posttrain.engines.base import Prompt, Sampling
-from posttrain.engines.stops import StopStrings
+from posttrain.engines.stops import StopTable
 from posttrain.engines.vllm.client import Client, Job, Loop, request_body
 from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.engines.vllm.dispatch import Dispatch, Replica, Work
@@ -78,7 +78,7 @@ class VLLMEngine:
         self._endpoint_trusted = config.reload != "restart"
         self._adapter: tuple[str, Path] | None = None
         self._model_name = NAME
-        self._stops: tuple[tuple[tuple[str, ...], bool], StopStrings] | None = None
+        self._stops = StopTable(tokenizer, self.vocab)
         self._skipped: set[str] = set()
         self._asleep = self._closed = False
         self._dispatches: list[Dispatch[Any]] = []
@@ -141,17 +141,11 @@ class VLLMEngine:
         `on_loss` is "error".
         """
         self._check_ready()
-        outside = [i for i in sampling.stop_token_ids if not 0 <= i < self.vocab]
-        if outside:
-            raise EngineError(
-                f"sampling: stop_token_ids has {outside[0]}, outside the model's vocabulary of {self.vocab}. "
-                "Take the ids from the tokenizer that belongs to this model."
-            )
-        stops = self._stop_strings(sampling)
+        self._stops.of(sampling)  # refuse before anything is asked
         self._wake()
         self._skipped.clear()
         version = self.version
-        for work in self._dispatch(self._jobs(prompts, sampling, stops)):
+        for work in self._dispatch(self._jobs(prompts, sampling)):
             job = work.item
             logprobs = tuple(job.logprobs)  # first: a cancelled job's stream may still be ending in its thread
             yield Completion(
@@ -163,19 +157,31 @@ class VLLMEngine:
                 weights_version=version,
                 prompt_ids=job.prompt.token_ids,
                 seconds=time.perf_counter() - job.began if job.began else 0.0,
+                raw_logprobs=None if job.raw is None else tuple(job.raw),
+                first_token_seconds=job.first - job.began if job.first else 0.0,
             )
         self._rest()
 
-    def _jobs(self, prompts: Iterable[Prompt], sampling: Sampling, stops: StopStrings | None) -> Iterator[Work[Job]]:
+    def _jobs(self, prompts: Iterable[Prompt], common: Sampling) -> Iterator[Work[Job]]:
         for prompt in prompts:
             prompt.check(self.vocab, self.context)
+            sampling = prompt.sampling or common
+            if sampling.entropy:
+                raise EngineError(
+                    "sampling: entropy is on, and a vLLM server does not tell the whole distribution that it takes. "
+                    "Use the native engine, or leave entropy out."
+                )
+            stops = self._stops.of(sampling)
+            text_stops = stops if stops.perhaps.any() else None
+            raw = self.context if sampling.raw_logprobs else None
             self._skipped.discard(prompt.key)
             for index in range(sampling.n):
                 if prompt.key in self._skipped:
                     break
                 job = Job(prompt, index)
-                body = request_body(job, sampling, self._model_name, self.context)
-                yield Work(prompt.key, job, functools.partial(Client.sample, job=job, body=body, stops=stops))
+                body = request_body(job, sampling, stops, self._model_name, self.context)
+                call = functools.partial(Client.sample, job=job, body=body, stops=text_stops, raw=raw)
+                yield Work(prompt.key, job, call)
 
     def cancel(self, key: str) -> None:
         """End the samples of the prompt `key`: running ones come back as `cancelled` with what has arrived of them,
@@ -352,16 +358,6 @@ class VLLMEngine:
             for replica in self.replicas:
                 replica.post("/wake_up")
             self._asleep = False
-
-    def _stop_strings(self, sampling: Sampling) -> StopStrings | None:
-        """Made once for equal settings: it reads the whole vocabulary."""
-        if not sampling.stop:
-            return None
-        wanted = (sampling.stop, sampling.stop_in_thinking)
-        if self._stops is None or self._stops[0] != wanted:
-            made = StopStrings(wanted[0], self.tokenizer, self.vocab, in_thinking=wanted[1])
-            self._stops = (wanted, made)
-        return self._stops[1]
 
     def close(self) -> None:
         """Ends the servers with everything they started, and removes the weights handed to them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,3 +176,90 @@ def test_learning_rate_zero_changes_no_weight() -> None:
     before = copy.deepcopy(policy.state_dict())
     Learner(config(), policy, None, Updater.make(policy, OptimizerConfig(lr=0.0), 3)).learn(make_rollouts(6), 0, PAD)
     assert all(torch.equal(before[n], value) for n, value in policy.state_dict().items())
+
+
+def test_a_second_pass_is_held_against_the_first_ones_start() -> None:
+    rollouts = make_rollouts(6, seed=3)
+    recorder = Recorder(tiny("qwen2"), rate=0.05)
+    row = Learner(config(passes=2), recorder.model, None, recorder).learn(rollouts, 0, PAD)  # type: ignore[arg-type]
+    assert len(recorder.gradients) == 2
+    assert row["updates"] == 2
+    assert row["ratio_off"] > 1e-3, "in the second pass the policy has moved"
+    alone = Recorder(tiny("qwen2"), rate=0.05)
+    Learner(config(), alone.model, None, alone).learn(rollouts, 0, PAD)  # type: ignore[arg-type]
+    assert_same(recorder.gradients[0], alone.gradients[0])
+
+
+def sampled_by(policy: torch.nn.Module, rollouts: list[Rollout], temperature: float = 1.0) -> list[Rollout]:
+    """The same with the log-probabilities that `policy` gives them, as its sampler would."""
+    with torch.no_grad():
+        return [
+            dataclasses.replace(r, sampled=tuple(response_logprobs(policy, r, temperature).tolist())) for r in rollouts
+        ]
+
+
+def test_the_samplers_log_probabilities_stand_for_the_old_ones_without_a_forward_pass() -> None:
+    """Two updates: with the sampler trusted the gradients are those of the forward pass taken before."""
+    rollouts = sampled_by(tiny("qwen2"), make_rollouts(8, seed=2))
+    found = []
+    for trust in (False, True):
+        recorder = Recorder(tiny("qwen2"), rate=0.05)
+        learner = Learner(config(updates=2), recorder.model, None, recorder, trust_sampler=trust)  # type: ignore[arg-type]
+        asked: list[int] = []
+        measure = learner.logprobs
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Learner, "logprobs", lambda self, m, r=None: (asked.append(1), measure(m, r))[1])  # noqa: B023
+            learner.learn(rollouts, 0, PAD)
+        assert bool(asked) is not trust
+        found.append(recorder.gradients)
+    for theirs, mine in zip(*found, strict=True):
+        assert_same(mine, theirs, rtol=1e-4)
+
+
+def test_a_stale_samplers_rollouts_are_weighed_and_the_weights_cut_at_their_bound() -> None:
+    policy, stale = tiny("qwen2"), tiny("qwen2")
+    with torch.no_grad():
+        for parameter in stale.parameters():
+            parameter *= 1.3
+    rollouts = sampled_by(stale, make_rollouts(8, seed=4))
+    recorder = Recorder(policy)
+    row = Learner(config(staleness=1), policy, None, recorder).learn(rollouts, 0, PAD)  # type: ignore[arg-type]
+    assert row["mismatch"] > 0.01
+    assert row["corrected"] > 0
+    assert 0 < row["ess"] < 1
+
+    loss, tokens = torch.zeros(()), sum(sum(r.mask) for r in rollouts)
+    reference = tiny("qwen2")
+    for r in rollouts:
+        new = response_logprobs(reference, r, 1.0)
+        weight = torch.exp(new.detach() - torch.tensor(r.sampled)).clamp(max=2.0)
+        loss = loss - (weight * torch.exp(new - new.detach()) * r.advantage).sum() / tokens
+    loss.backward()
+    expected = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
+    assert_same(recorder.gradients[0], expected)
+
+
+def test_watched_rollouts_show_the_log_probability_and_entropy_of_every_token() -> None:
+    policy = tiny("qwen2")
+    rollouts = [dataclasses.replace(r, key=("p", i)) for i, r in enumerate(make_rollouts(5, silent=1))]
+    learner = Learner(config(token_budget=40), policy, None, Recorder(policy), watch={("p", 1), ("p", 4)})  # type: ignore[arg-type]
+    learner.learn(rollouts, 0, PAD)
+    assert set(learner.watched) == {("p", 1)}, "what has no advantage has no forward pass to take numbers from"
+    seen = learner.watched[("p", 1)]
+    assert seen.logprobs == pytest.approx(response_logprobs(policy, rollouts[1], 1.0).tolist(), abs=1e-4)
+    assert len(seen.entropy) == sum(rollouts[1].mask)
+
+
+def test_the_distance_for_the_reward_is_the_sum_over_the_response() -> None:
+    policy, reference = tiny("qwen2"), tiny("qwen2")
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter *= 1.1
+    rollouts = sampled_by(policy, make_rollouts(5))
+    settings = config(kl=0.1, kl_in="reward", kl_estimator="k1")
+    learner = Learner(settings, policy, Reference(reference), Recorder(policy))  # type: ignore[arg-type]
+    found = learner.distances(rollouts, PAD)
+    for r, distance in zip(rollouts, found, strict=True):
+        with torch.no_grad():
+            expected = (torch.tensor(r.sampled) - response_logprobs(reference, r, 1.0)).sum()
+        assert distance == pytest.approx(float(expected), rel=1e-3, abs=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tests.unit.evals.fakes import CharTokenizer, ScriptedEngine, sums
@@ -62,6 +62,9 @@ def test_the_closing_answer_tag_ends_a_response_only_once_the_thought_is_closed(
 
 class Letters(CharTokenizer):
     """With what StopStrings asks of a tokenizer besides."""
+
+    added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+    all_special_ids: ClassVar[list[int]] = [0, 1]
 
     def __len__(self) -> int:
         return 128

@@ -33,7 +33,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
+test-real: .venv/$(STAMP) .venv/.ray .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -74,6 +74,11 @@ endef
 	$(call fresh_venv,.venv)
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet --editable ".[dev]" "$(TORCH)"
+	@touch $@
+
+# Only tests against the real thing need it, and not every Python has a build of it: those tests are then skipped.
+.venv/.ray: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet --editable ".[ray]" "$(TORCH)"
 	@touch $@
 
 .venv-perf/$(STAMP): Makefile

@@ -40,7 +40,7 @@ def read_rows(path: Path, needs: Sequence[str] = ("gold", "response")) -> Iterat
 
 def golds_of(value: Any) -> list[str | None]:
     """A gold is a text or a number; a list holds alternatives, each as good as the other."""
-    values: Sequence[Any] = value if isinstance(value, list) and value else [value]
+    values: Sequence[Any] = (value or [None]) if isinstance(value, list) else [value]
     return [None if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.grading import grade
+from posttrain.grading import grade, grade_many
 from posttrain.grading.parser import readings
 from posttrain.records import Problem
 
@@ -42,7 +45,7 @@ REWRITES = {
     "thin spaces": lambda s: s.replace("+", r"\,+\,"),
     "trailing dot": lambda s: s + ".",
     "full-width digits": lambda s: s.translate(str.maketrans("0123456789", "０１２３４５６７８９")),
-    "unicode signs": lambda s: s.replace("-", "−").replace(r"\pi", "π").replace(r"\le", "≤").replace(r"\pm", "±"),
+    "unicode signs": lambda s: s.replace("-", "−").replace(r"\pi", "π").replace(r"\le ", "≤").replace(r"\pm", "±"),
 }
 
 
@@ -78,6 +81,32 @@ def test_sets_have_no_order_and_tuples_do(items: list[int], random: object) -> N
     listed, other = ",".join(map(str, items)), ",".join(map(str, shuffled))
     assert correct(rf"\{{{listed}\}}", rf"\{{{other}\}}") is True
     assert correct(f"({listed})", f"({other})") is (items == shuffled)
+
+
+def _real_golds(count: int) -> list[str]:
+    """Golds of MATH-500, spread over the set, where the mirror is."""
+    folder = Path(os.environ.get("POSTTRAIN_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
+    file = folder / "math500.jsonl"
+    if not file.is_file():
+        pytest.skip(f"no mirror of the real data: there is no {file}")
+    golds = [str(json.loads(line)["answer"]) for line in file.read_bytes().splitlines()]
+    return golds[:: max(1, len(golds) // count)]
+
+
+def test_real_golds_keep_their_verdict_in_other_spellings_and_lose_it_with_another_number() -> None:
+    same, other = [], []
+    for gold in _real_golds(250):
+        same += [(gold, rewrite(gold)) for rewrite in REWRITES.values()]
+        for number in re.finditer(r"\d+", gold):
+            other.append((gold, f"{gold[: number.start()]}{int(number[0]) + 1}{gold[number.end() :]}"))
+        if "-" in gold:
+            other.append((gold, gold.replace("-", "+", 1)))
+    for pairs, expected in ((same, True), (other, False)):
+        items = [(Problem("p", "?", gold), f"\\boxed{{{answer}}}", False) for gold, answer in pairs]
+        verdicts = grade_many(items, "math")
+        unlike = [pair for pair, v in zip(pairs, verdicts, strict=True) if v.correct is not expected]
+        assert len(pairs) > 300
+        assert unlike == []
 
 
 _PIECES = st.sampled_from(

@@ -18,6 +18,18 @@ def test_an_accuracy_reward_takes_texts_and_chats() -> None:
     assert reward([r"\boxed{3}", r"\boxed{4}"], solution=["3", "3"]) == [1.0, 0.0]
 
 
+def test_a_reward_takes_everything_that_trl_passes() -> None:
+    reward = rewards.accuracy_reward("gsm8k")
+    extras = {"trainer_state": object(), "log_extra": print, "log_metric": print, "completion_ids": [[1], [2]]}
+    assert reward(prompts=["?", "?"], completions=["#### 4", "#### 5"], answer=[4, "4"], **extras) == [1.0, 0.0]
+    assert reward.__name__ == "gsm8k_reward"
+
+
+def test_an_undecided_answer_leaves_the_mean() -> None:
+    endless = r"\boxed{\sum_{i=1}^{10^{15}} \frac{1}{i}}"
+    assert rewards.accuracy_reward("math")([endless], answer=[r"\sqrt{2}+\sum_{i=1}^{10^{14}} \frac{1}{i}"]) == [None]
+
+
 def test_a_reward_names_the_column_it_lacks() -> None:
     with pytest.raises(GradingError, match="needs the column 'answer'; there are prompts"):
         rewards.accuracy_reward("gsm8k")(completions=["1"], prompts=["?"])

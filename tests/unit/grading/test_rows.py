@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,59 @@ def test_a_wrong_call_says_what_is_wrong(posttrain: Run, arguments: tuple[str, .
 
 
 @pytest.mark.parametrize(
+    "response",
+    [
+        "",
+        None,
+        "\x00",
+        "a\x00b \\boxed{8}",
+        "x" * 3_000_000,
+        "\\boxed{" * 200_000,
+        "<think>" * 200_000,
+        {"text": "8"},
+        8,
+    ],
+    ids=["empty", "null", "nul byte", "nul bytes", "megabytes", "open boxes", "open thoughts", "object", "number"],
+)
+@pytest.mark.parametrize("spec", ["math", "gsm8k", "r1_zero", "choice", "exact"])
+def test_a_response_of_any_kind_is_judged_in_milliseconds_and_not_correct(response: Any, spec: str) -> None:
+    start = time.process_time()
+    ((_, verdict),) = grade_rows([{"gold": "7", "response": response}], spec)
+    assert verdict.correct is False
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("gold", [None, "", "  ", "\n", [], [""], [None, ""], "\\boxed{}"])
+@pytest.mark.parametrize("response", ["", "\\boxed{}", "\\boxed{7}", "None", "[]", "null"])
+def test_a_missing_gold_makes_nothing_correct(gold: Any, response: str) -> None:
+    ((_, verdict),) = grade_rows([{"gold": gold, "response": response}], "math")
+    assert verdict.correct is False
+
+
+def test_rows_bring_what_programs_and_instructions_are_graded_by(posttrain: Run, tmp_path: Path) -> None:
+    rows = [
+        {"response": "plain", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+        {"response": "no, plain", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    ]
+    done = posttrain("grade", str(write(tmp_path / "rows.jsonl", *rows)), "--spec", "ifeval")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["verdict"]["correct"] for line in done.stdout.splitlines()] == [True, False]
+
+
+def test_a_broken_line_stops_the_command_and_leaves_no_file(posttrain: Run, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"gold": "1", "response": "1"}\n\xff\xfe broken\n')
+    done = posttrain("grade", "rows.jsonl", "--out", "verdicts.jsonl")
+    assert done.returncode == 2
+    assert "line 2 is no JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{broken", "line 2 is no JSON"),
+        ("[" * 100_000, "line 2 is no JSON"),
         ("[1]", "line 2 is no JSON object"),
         ('{"gold": "1"}', "line 2 has no column 'response'"),
     ],

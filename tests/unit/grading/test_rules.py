@@ -18,6 +18,7 @@ SAME = {
     "a command glued to quad": (r"a=1,\quadb=2", "a=1, b=2"),
     "a repeating dot": (r"0.\dot{3}", "1/3"),
     "a repetition that goes on": ("0.1666...", "1/6"),
+    "roots in Unicode": ("∛8 + ∜16", "4"),
     "an ordinal": (r"21^{\text{st}}", "21"),
     "an ordinal in letters": ("5th", "5"),
     "currency signs": ("€12.50", "12.5"),

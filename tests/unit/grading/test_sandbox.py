@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posttrain.errors import GradingError
-from posttrain.grading import check_gold, grade, grade_many, programs
+from posttrain.grading import check_gold, grade, grade_many, prepare, programs
 from posttrain.grading.sandbox import Isolation, Limits, available, isolation, level_named, require, run_program
 from posttrain.records import Problem
 
@@ -81,6 +81,15 @@ def test_an_ordinary_program_runs() -> None:
 def test_nothing_of_the_environment_reaches_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hidden")
     assert "hidden" not in run_program("import os; print(dict(os.environ))", limits=LIMITS).stdout
+
+
+def test_a_spec_that_runs_programs_asks_for_the_sandbox_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "available", lambda: Isolation.LIMITS)
+    prepare("math")  # needs none
+    with pytest.raises(GradingError, match=r"must run with isolation 'kernel'.* Enable that"):
+        prepare("code")
+    monkeypatch.setenv(programs.LEVEL_VARIABLE, "limits")
+    prepare("code")
 
 
 def test_less_isolation_than_required_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

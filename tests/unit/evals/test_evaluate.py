@@ -133,3 +133,23 @@ def test_an_undecided_grader_turns_the_certificate_red(
     assert not json.loads((tmp_path / "unsure/certificate.json").read_text())["the grader decides"]["ok"]
     assert scores["entries"][0]["bounds"] == [0.0, 1.0]
     assert scores["entries"][0]["accuracy"] == 0.0
+
+
+def test_nul_bytes_and_megabytes_survive_journal_and_tables_and_are_not_right(
+    run_eval: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.evals import fakes
+
+    hostile = ["\x00\x00 the answer is \x00", "7 " * 1_000_000, "\u202e\x1b[2J\r\n\u2028", ""]
+    monkeypatch.setattr(fakes.CharTokenizer, "decode", lambda self, ids, **_: hostile[next(iter(ids), 3) % 4])
+    script = {"base": lambda problem_id, _: chr(int(problem_id.split("/")[1]) % 4)}
+    settings = {"limit": 8, "grading": "gsm8k_strict"}
+    with pytest.raises(KeyboardInterrupt):
+        run_eval(script, "hostile", dies_after=5, **settings)
+    scores = run_eval(script, "hostile", **settings)
+    samples = next(iter(read_answers([scores]))).samples
+    assert {s.response for s in samples} <= set(hostile)
+    assert scores.read()["entries"][0]["accuracy"] == 0.0
+    run_eval(script, "whole", **settings)
+    for name in DIGESTED:
+        assert (tmp_path / "hostile" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "algorithms": "The RL algorithms: rows of one table, each with its paper; --diff trl|verl.",
     "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
+    "push": "Send a model to the Hub, or what a training stage could not send.",
 }
 
 

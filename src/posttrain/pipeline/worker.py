@@ -25,7 +25,7 @@ def job_of(order: Order, device: str, again: Again) -> dict[str, Any]:
     """An order as JSON-able values; `order_of` reads it back."""
     return {
         "stage": order.spec.name,
-        "config": order.config.model_dump(mode="json"),
+        "config": order.config.model_dump(mode="json", exclude_unset=True),
         "inputs": {
             name: [packed(a) for a in given] if isinstance(given, list) else packed(given)
             for name, given in order.inputs.items()

@@ -67,6 +67,8 @@ class DPOConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _one_length(self) -> DPOConfig:
+        if self.launch.world > 1:
+            raise ValueError(f"dpo trains in one process, and launch asks for {self.launch.world}. Leave launch out")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
         return self

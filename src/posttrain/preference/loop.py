@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from posttrain.errors import DataError
-from posttrain.models import load_model, load_tokenizer, pick_device, token_stats
+from posttrain.models import load_tokenizer, token_stats
 from posttrain.preference.config import DPOConfig
 from posttrain.preference.losses import LOSSES, Pair
 from posttrain.preference.pairs import read_pairs
 from posttrain.prompts import get_template
 from posttrain.training.batches import MicroBatch, batch_indices, micro_batches, steps_of_epochs
 from posttrain.training.checkpoint import Saver
-from posttrain.training.tokenise import check_tokenizer, save_checkpoint
-from posttrain.training.update import Updater, autocast
+from posttrain.training.keeper import Keeper
+from posttrain.training.policy import identity, load_policy
+from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
+from posttrain.training.update import Updater, autocast, memory_watched, seeded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,32 +41,34 @@ Examples = tuple["Example", "Example"]  # chosen, rejected
 def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace) -> None:
     """Trains from `model` and writes `model/` and metrics."""
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
-    policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
+    policy = load_policy(config, model, work)
     check_tokenizer(policy, tokenizer, model)
     examples = tokenise_pairs(read_pairs(pairs.read()), config, tokenizer, work)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
     pad_id = int(tokenizer.pad_token_id)
     reference = reference_sums(config, examples, policy, pad_id)
     updater = Updater.make(policy, config.optimizer, steps)
-    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
+    whose = identity(config, policy, tokenizer_digest(tokenizer))
+    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every, identity=whose)
+    keeper = Keeper.make(config, policy, tokenizer, work)
     start, counters = saver.restore()
     seconds = float(counters.get("seconds", 0.0))
     work.metrics.rewind(start or -1)
-    with work.progress(steps, "dpo", "steps") as bar:
+    with work.progress(steps, "dpo", "steps") as bar, memory_watched(config):
         bar.skip(start)
         for step in range(start, steps):
             began, done = time.perf_counter(), step + 1
             chosen = batch_indices(len(examples), config.batch_size, work.seed, step)
             batch = [examples[i] for i in chosen]
+            seeded(work.seed, step, 0)
             row = preference_step(config, batch, [reference[i] for i in chosen], policy, updater, step, pad_id)
             seconds += time.perf_counter() - began
             work.metrics.log(done, **row, seconds=seconds)
             bar.update(1, loss=row["loss"], accuracy=row["preference_accuracy"])
-            if config.checkpoints.every and done % config.checkpoints.every == 0 and done < steps:
-                save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
+            keeper.step(done, steps)
             if done < steps:
                 saver.maybe(done, {"seconds": seconds})
-    save_checkpoint(policy, tokenizer, work.dir / "model", step=steps)
+    keeper.finish(steps, probe=[chosen.ids for chosen, _ in examples[:8]])
     rows = [r for r in work.metrics.read() if "loss" in r]
     work.summarise(
         steps=steps, pairs=len(examples), loss_first=rows[0]["loss"], loss_last=rows[-1]["loss"], seconds=seconds

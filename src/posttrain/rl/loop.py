@@ -11,6 +11,7 @@ What this loop leaves out: a critic, a learned reward model, several turns. With
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from posttrain.engines.opening import open_engine
 from posttrain.errors import DataError, EngineError, TrainingError
 from posttrain.evals import with_stops
 from posttrain.grading import prepare
-from posttrain.models import load_model, load_tokenizer, pick_device
+from posttrain.models import adapters_off, has_adapters, load_tokenizer
 from posttrain.prompts import get_template
 from posttrain.rl.certificate import certify_determinism, certify_end, certify_selection, certify_served, certify_start
 from posttrain.rl.config import RLConfig
@@ -38,8 +39,10 @@ from posttrain.rl.rollouts import Batch, Collector, rollout_of
 from posttrain.seeding import derive
 from posttrain.store import Checkpoint, Problems
 from posttrain.training.checkpoint import Saver
-from posttrain.training.tokenise import check_tokenizer, save_checkpoint
-from posttrain.training.update import Updater
+from posttrain.training.keeper import Keeper
+from posttrain.training.policy import identity, load_policy
+from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
+from posttrain.training.update import Updater, memory_watched, seeded
 from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
     template = get_template(config.template, system=config.system)
     prepare(config.grading or template.grading)  # a missing sandbox is said now, not after the first rollouts
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
-    policy = load_model(model.ref, revision=model.revision, device=pick_device(work.device))
+    policy = load_policy(config, model, work)
     check_tokenizer(policy, tokenizer, model)
     pad_id = int(tokenizer.pad_token_id)
     train_problems = problems.read(config.split)
@@ -79,7 +82,7 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
     )
     closing.callback(engine.close)
     closing.callback(certify_served, engine, work)
-    reference = Reference(copy.deepcopy(policy).requires_grad_(False)) if config.kl else None
+    reference = _reference(policy) if config.kl else None
     updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes)
     outside = config.engine != "native"
     fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1 and not outside
@@ -91,7 +94,9 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
         collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)
     journal = Journal(work.state / "rollouts", work.dir / "rollouts")
     feed = Feed(collector, journal, config.steps, config.staleness, beside=outside)
-    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every)
+    whose = identity(config, policy, tokenizer_digest(tokenizer))
+    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every, identity=whose)
+    keeper = Keeper.make(config, policy, tokenizer, work)
     validator = open_validation(
         config.validation,
         problems,
@@ -116,7 +121,8 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
         certify_determinism(engine, *probe, work)
         if validator is not None and (scores := validator.maybe(0, config.steps)):
             work.metrics.log(0, **scores)
-    with work.progress(config.steps, "rl", "steps") as bar:
+    done = start
+    with work.progress(config.steps, "rl", "steps") as bar, memory_watched(config):
         bar.skip(start)
         for step in range(start, config.steps):
             began, done = time.perf_counter(), step + 1
@@ -132,6 +138,7 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
             stored = bool(config.keep_rollouts) and done % config.keep_rollouts == 0
             keys = [r.key for r in batch.rollouts if r.advantage] if stored else []
             learner.watch = chosen_keys(keys, config.keep_tokens, work.seed, done)
+            seeded(work.seed, step, 0)
             trained = learner.learn(batch.rollouts, step, pad_id)
             feed.finish()
             engine.load_weights(policy, done)
@@ -146,13 +153,21 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
                 work.note(f"step {done}: {trouble}")
             if validator is not None and (scores := validator.maybe(done, config.steps)):
                 work.metrics.log(done, **scores)
-            if config.checkpoints.every and done % config.checkpoints.every == 0 and done < config.steps:
-                save_checkpoint(policy, tokenizer, work.dir / "checkpoints" / f"step-{done:06d}", step=done)
+            keeper.step(done, config.steps)
+            if keeper.stopped(done):
+                break
             if done < config.steps and saver.maybe(done, {"seconds": seconds, "drawer": feed.drawn}):
                 feed.journal.forget(done)
 
-    save_checkpoint(policy, tokenizer, work.dir / "model", step=config.steps)
+    keeper.finish(done, probe=[template.prompt_ids(p.question, tokenizer) for p in train_problems[:8]])
     _conclude(config, seconds, work)
+
+
+def _reference(policy: PreTrainedModel) -> Reference:
+    """The starting weights: the base below adapters is shared, of a model that is trained whole a copy is kept."""
+    if has_adapters(policy):
+        return Reference(policy, functools.partial(adapters_off, policy))
+    return Reference(copy.deepcopy(policy).requires_grad_(False))
 
 
 def check_lengths(

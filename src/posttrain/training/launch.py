@@ -57,7 +57,7 @@ def launched(
     job = {
         "target": target,
         "schema": f"{type(config).__module__}:{type(config).__qualname__}",
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude_unset=True),  # what is set and what is default are told apart
         "inputs": {name: None if given is None else packed(given) for name, given in inputs.items()},
         "directory": str(work.dir.resolve()),
         "seed": work.seed,
@@ -69,17 +69,20 @@ def launched(
     if config.launch.nodes > 1:
         work.note(f"start on every other node k: python -m posttrain.training.rank {work.state / JOB} k")
     children = start_ranks(job, work.state, range(1, config.launch.processes), 0)
-    with _supervised(children), joined(job, config, rank=0, local=0) as ranks:
-        yield ranks
-        ranks.wait()
+    with _supervised(children):
+        _wait_until_ready(children, work.state)
+        with joined(job, config, rank=0, local=0) as ranks:
+            yield ranks
+            ranks.wait()
 
 
 def start_ranks(job: Mapping[str, Any], state: Path, local: range, node: int) -> dict[int, subprocess.Popen[bytes]]:
     """The processes of the ranks `local` of machine `node`, each with a log in `.work`."""
-    processes = int(job["config"]["launch"]["processes"])
+    processes = int(job["config"]["launch"].get("processes", 1))
     started = {}
     for index in local:
         rank = node * processes + index
+        (state / f"rank-{rank}.ready").unlink(missing_ok=True)
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(max(1, hardware()["cores"] // processes)))
         with (state / f"rank-{rank}.log").open("wb") as log:
@@ -170,6 +173,15 @@ def _supervised(children: Mapping[int, subprocess.Popen[bytes]]) -> Iterator[Non
             _end(child)
 
 
+def _wait_until_ready(children: Mapping[int, subprocess.Popen[bytes]], state: Path) -> None:
+    """Until each of this machine's ranks has read its job: one that can't would leave rank 0 waiting for it."""
+    while not all((state / f"rank-{rank}.ready").exists() for rank in children):
+        for rank, child in children.items():
+            if child.poll() is not None:
+                raise TrainingError(_obituary(rank, child))
+        time.sleep(0.05)
+
+
 def _first_dead(children: Mapping[int, subprocess.Popen[bytes]]) -> int | None:
     deadline = time.monotonic() + 2.0
     while time.monotonic() < deadline:
@@ -194,7 +206,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _obituary(rank: int, child: subprocess.Popen[bytes]) -> str:
-    log = Path(str(child.args[2]) if isinstance(child.args, list) else "").parent / f"rank-{rank}.log"
+    log = Path(str(child.args[3]) if isinstance(child.args, list) else "").parent / f"rank-{rank}.log"
     told = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else []
     end = f"signal {-child.returncode}" if (child.returncode or 0) < 0 else f"exit status {child.returncode}"
     return (
@@ -246,6 +258,7 @@ def run_rank(job_file: Path, node: int, local: int) -> None:
     inputs = {key: None if given is None else unpacked(given) for key, given in job["inputs"].items()}
     module, _, name = job["target"].partition(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), name)
+    (job_file.parent / f"rank-{rank}.ready").touch()
     with joined(job, config, rank=rank, local=local) as ranks:
         function(config, **inputs, work=work, ranks=ranks)
         ranks.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,3 +116,17 @@ def read_journal(stage: Path) -> dict[str, dict[str, Any]]:
         return {}
     sent: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sent"]
     return sent
+
+
+def push_later(stage: Path) -> Iterator[tuple[str, str]]:
+    """Sends what a finished or interrupted stage could not send; yields (revision, commit). PushError at the first
+    that is refused."""
+    told: dict[str, Any] = json.loads((stage / JOURNAL).read_text(encoding="utf-8"))
+    for revision, facts in told["sent"].items():
+        if "commit" in facts:
+            continue
+        folder = stage / facts["folder"]
+        commit = send(folder, told["repo"], revision, private=told["private"], main=bool(facts.get("main")))
+        told["sent"][revision] = {"folder": facts["folder"], "main": bool(facts.get("main")), "commit": commit}
+        write_json(stage / JOURNAL, told)
+        yield revision, commit

@@ -18,7 +18,7 @@ def main() -> None:
     job_file, node = Path(sys.argv[1]), int(sys.argv[2])
     if len(sys.argv) == 3:
         job = json.loads(job_file.read_text(encoding="utf-8"))
-        children = start_ranks(job, job_file.parent, range(int(job["config"]["launch"]["processes"])), node)
+        children = start_ranks(job, job_file.parent, range(int(job["config"]["launch"].get("processes", 1))), node)
         sys.exit(max(abs(child.wait()) for child in children.values()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -1,0 +1,148 @@
+"""Several processes train one model: the gradients, losses and weights of one process, and what happens when one dies.
+
+All on the CPU over gloo; each test starts its second rank as a real process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.conftest import ROOT
+from tests.unit.training.methods import Room, column, summary
+from tests.unit.training.rank_targets import dies, gradients
+
+from posttrain.errors import MissingExtraError, RecipeError, TrainingError
+from posttrain.models import load_model
+from posttrain.stage import Workspace
+from posttrain.training.checkpoint import PREFIX
+from posttrain.training.config import TrainingConfig
+from posttrain.training.distributed import Ranks
+from posttrain.training.launch import launched
+
+TARGETS = "tests.unit.training.rank_targets"
+
+
+@pytest.fixture(autouse=True)
+def _ranks_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
+
+
+def config(**launch: Any) -> TrainingConfig:
+    return TrainingConfig.model_validate({"token_budget": 40, "launch": {"processes": 2, **launch}})
+
+
+def of_two_ranks(folder: Path, **launch: Any) -> dict[str, torch.Tensor]:
+    settings = config(**launch)
+    work = Workspace(folder, quiet=True, device="cpu")
+    with launched(settings, f"{TARGETS}:gradients", {}, work) as ranks:
+        return gradients(settings, work, ranks)
+
+
+def assert_equal(found: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    expected = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+
+
+def test_the_gradient_of_two_ranks_is_that_of_one_ddp(tmp_path: Path) -> None:
+    assert_equal(of_two_ranks(tmp_path), tmp_path)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("offload", [False, True])
+def test_the_gradient_of_two_ranks_is_that_of_one_fsdp2(tmp_path: Path, offload: bool) -> None:
+    assert_equal(of_two_ranks(tmp_path, strategy="fsdp2", offload=offload), tmp_path)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_two_ranks_of_deepspeed_train_as_one_process(tmp_path: Path, strategy: str) -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed: pip install 'posttrain[deepspeed]' (it compiles an operator, minutes)")
+    room = Room(tmp_path)
+    one, two = room.sft("one"), room.sft("two", launch={"processes": 2, "strategy": strategy})
+    assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
+
+
+def test_twenty_steps_in_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    one, two = room.sft("one", steps=20), room.sft("two", steps=20, launch={"processes": 2})
+    assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
+    assert column(two, "tokens") == column(one, "tokens")
+    assert summary(two)["tokens"] == summary(one)["tokens"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("more", [{}, {"lora": {"rank": 4}}, {"gradient_checkpointing": True}])
+def test_twenty_steps_in_parts_have_the_losses_and_weights_of_one_process(tmp_path: Path, more: dict[str, Any]) -> None:
+    room = Room(tmp_path)
+    one = room.sft("one", steps=20, **more)
+    two = room.sft("two", steps=20, **more, launch={"processes": 2, "strategy": "fsdp2"}, checkpoints={"every": 10})
+    assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
+    mine, theirs = load_model(two / "model").state_dict(), load_model(one / "model").state_dict()
+    for name in theirs:
+        assert torch.allclose(mine[name], theirs[name], atol=1e-4), name
+    assert (two / "checkpoints" / "step-000010").is_dir()
+
+
+@pytest.mark.real
+def test_a_state_is_continued_by_another_number_of_ranks(tmp_path: Path) -> None:
+    """2 ranks in parts, interrupted by one that dies; 1 process goes on, and ends as if nothing had happened."""
+    room = Room(tmp_path)
+    calm = room.sft("calm", steps=8)
+    launch = {"processes": 2, "strategy": "fsdp2"}
+    parts = room.folder / "parts"
+
+    class EndedError(Exception):
+        pass
+
+    from posttrain.training import keeper
+
+    def interrupted(self: object, done: int) -> bool:
+        if done == 5:
+            raise EndedError
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper.Keeper, "stopped", interrupted)
+        with pytest.raises(EndedError):
+            room.sft("parts", steps=8, save_every=1, launch=launch)
+    assert [p.name for p in (parts / ".work").glob(f"{PREFIX}*")] == [f"{PREFIX}00000004"]
+    room.sft("parts", steps=8, save_every=1)
+    assert column(parts, "loss") == pytest.approx(column(calm, "loss"), rel=1e-5)
+
+
+def test_a_rank_that_dies_ends_training_with_its_last_words(tmp_path: Path) -> None:
+    work = Workspace(tmp_path, quiet=True, device="cpu")
+    began = time.monotonic()
+    with (
+        pytest.raises(TrainingError, match=r"rank 1 ended with exit status 9.*\n.*about to die"),
+        launched(config(), f"{TARGETS}:dies", {}, work) as ranks,
+    ):
+        dies(config(), work, ranks)
+    assert time.monotonic() - began < 60
+    assert not torch.distributed.is_initialized()
+    assert "RANK" not in os.environ
+
+
+def test_several_machines_need_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    work = Workspace(tmp_path, quiet=True, device="cpu")
+    with pytest.raises(RecipeError, match="MASTER_ADDR"), launched(config(nodes=2), f"{TARGETS}:dies", {}, work):
+        pass
+
+
+def test_deepspeed_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
+    if importlib.util.find_spec("deepspeed") is not None:
+        pytest.skip("DeepSpeed is installed here")
+    from posttrain.training.distributed import make_accelerator
+
+    with pytest.raises(MissingExtraError, match=r"posttrain\[deepspeed\]"):
+        make_accelerator(config(strategy="zero3"), "cpu")

@@ -2,8 +2,8 @@
 
 A small model's step is a thousand short kernels: started one by one from Python they take longer than they run.
 Rows and reach (cached tokens looked at) are rounded up to few sizes, each captured once. Rows beyond the running ones
-compute nonsense into free rows of the cache, and nobody looks. On the CPU the same code runs without graphs: that is how
-it is tested where there is no GPU.
+compute nonsense into free rows of the cache, and nobody looks. On the CPU the same code runs without graphs: so it is
+tested where there is no GPU.
 """
 
 from __future__ import annotations

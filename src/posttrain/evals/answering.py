@@ -50,16 +50,21 @@ def answers(
     seed: int,
     source: str,
 ) -> Iterator[Sample]:
-    """`answer`, one by one as they finish. DataError for two problems of one id."""
+    """`answer`, one by one as they finish. tokenizer None: an engine that is asked in text. DataError for two problems
+    of one id."""
     by_id = unique_by_id(problems)
     stopping = with_stops(sampling, template, tokenizer)
-    prompts = (
-        Prompt(p.id, tuple(template.prompt_ids(p.question, tokenizer)), derive(seed, "answer", p.id)) for p in problems
-    )
+    prompts = (_prompt(p, tokenizer, template, derive(seed, "answer", p.id)) for p in problems)
     for completion in engine.generate(prompts, stopping):
         problem = by_id[completion.key]
         response = response_text(completion, tokenizer, template, stopping)
         yield graded(as_sample(problem, completion, response, source), problem, spec)
+
+
+def _prompt(problem: Problem, tokenizer: Any, template: Template, seed: int) -> Prompt:
+    if tokenizer is None:
+        return Prompt(problem.id, (), seed, messages=template.messages(problem.question))
+    return Prompt(problem.id, tuple(template.prompt_ids(problem.question, tokenizer)), seed)
 
 
 def unique_by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
@@ -73,11 +78,12 @@ def unique_by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
 
 
 def with_stops(sampling: Sampling, template: Template, tokenizer: Any) -> Sampling:
-    """The sampling with the template's stop strings and end-of-turn ids added to its own."""
+    """The sampling with the template's stop strings and, with a tokenizer, end-of-turn ids added to its own."""
+    ends = template.stop_token_ids(tokenizer) if tokenizer is not None else ()
     return dataclasses.replace(
         sampling,
         stop=tuple(dict.fromkeys((*sampling.stop, *template.stop))),
-        stop_token_ids=tuple(dict.fromkeys((*sampling.stop_token_ids, *template.stop_token_ids(tokenizer)))),
+        stop_token_ids=tuple(dict.fromkeys((*sampling.stop_token_ids, *ends))),
     )
 
 
@@ -86,6 +92,8 @@ def response_text(completion: Completion, tokenizer: Any, template: Template, sa
 
     Other special tokens are kept: a grader must see a turn that the model went on to play itself.
     """
+    if completion.text is not None:  # of a server: it may have repeated what the prompt wrote
+        return template.opened + completion.text.removeprefix(template.opened)
     ids = list(completion.token_ids)
     if ids and completion.finish_reason == "stop" and ids[-1] in sampling.stop_token_ids:
         ids.pop()
@@ -102,8 +110,8 @@ def as_sample(problem: Problem, completion: Completion, response: str, source: s
         response=response,
         source=source,
         gold=problem.answer,
-        token_ids=completion.token_ids,
-        logprobs=completion.logprobs,
+        token_ids=completion.token_ids if completion.text is None else completion.token_ids or None,
+        logprobs=completion.logprobs if completion.text is None else None,
         prompt_ids=completion.prompt_ids or None,
         finish_reason=completion.finish_reason,
         weights_version=completion.weights_version,

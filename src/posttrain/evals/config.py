@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from posttrain.config import Config
+from posttrain.engines.openai.config import ServerConfig
 from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.evals.external.config import SuiteConfig
 
@@ -48,7 +49,10 @@ class EvalConfig(Config):
     seed: int | None = None
     """Seed of the sampling noise; None = derived from the run's. Two evaluations with one seed share their noise."""
 
-    engine: Literal["native", "hf", "vllm"] = "native"
+    engine: Literal["native", "hf", "vllm", "openai"] = "native"
+    """openai: any compatible server; `models` then names the models at that server."""
+    server: ServerConfig | None = None
+    """Where the server is, where the engine is openai."""
     vllm: VLLMConfig = VLLMConfig()
     """Settings of the vLLM server, where that is the engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -69,6 +73,12 @@ class EvalConfig(Config):
             | theirs
             | {f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()}
         )
+
+    @model_validator(mode="after")
+    def _server_and_engine_belong_together(self) -> EvalConfig:
+        if (self.engine == "openai") != (self.server is not None):
+            raise ValueError("engine: openai needs server: {url: …}, and no other engine takes it; set both or neither")
+        return self
 
     @model_validator(mode="after")
     def _greedy_is_one_answer(self) -> EvalConfig:

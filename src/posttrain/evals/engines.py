@@ -9,6 +9,7 @@ from posttrain.errors import ModelError
 
 if TYPE_CHECKING:
     from posttrain.engines.base import Engine
+    from posttrain.engines.openai.config import ServerConfig
     from posttrain.engines.vllm.config import VLLMConfig
     from posttrain.store import Checkpoint
 
@@ -22,16 +23,22 @@ def open_engine(
     batch: int = 128,
     vllm: VLLMConfig | None = None,
     logs: Path = Path(),
+    server: ServerConfig | None = None,
 ) -> tuple[Engine, Any]:
     """(engine, tokenizer) of a checkpoint. The caller closes the engine.
 
-    name: native, hf (transformers' generate, the slow reference), or vllm (a server of its own, with its settings and
-    a folder for its logs). batch: sequences decoded at once.
+    name: native, hf (transformers' generate, the slow reference), vllm (a server of its own, with its settings and
+    a folder for its logs), or openai (somebody's server; asked in chat there is no
+    tokenizer, and it is None). batch: sequences decoded at once.
     ModelError for a checkpoint that can't be loaded or has no padding token, EngineError for a server that can't start.
     """
     from posttrain import engines
     from posttrain.models import load_model, load_tokenizer, pick_device
 
+    if server is not None:
+        in_ids = server.mode == "tokens"
+        asked = engines.OpenAIEngine(server, model=server.model or str(checkpoint.path))
+        return asked, load_tokenizer(checkpoint.model_dir, revision=checkpoint.revision) if in_ids else None
     tokenizer = load_tokenizer(checkpoint.model_dir, revision=checkpoint.revision)
     if name == "vllm":
         from posttrain.engines.vllm import VLLMEngine

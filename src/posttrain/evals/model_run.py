@@ -90,6 +90,7 @@ class ModelRun:
                 batch=self.config.batch,
                 vllm=self.config.vllm,
                 logs=self.work.state / "vllm" / slug(self.model.label),
+                server=self.config.server,
             )
         if benchmark.likelihood is not None:
             yield from likelihood_answers(

@@ -42,20 +42,23 @@ def _chat(name: str, source: str | None, shots: Sequence[Problem], system: str |
 
     def render(question: str, tokenizer: Tokenizer) -> str:
         _refuse_markup(question, tokenizer)
-        return _apply(tokenizer, [*earlier, {"role": "user", "content": question}], generation=True, source=source)
+        return _apply(tokenizer, turns(question), generation=True, source=source)
 
-    def converse(tokenizer: Tokenizer, turns: Sequence[dict[str, str]]) -> str:
-        for turn in turns:
+    def turns(question: str) -> list[dict[str, str]]:
+        return [*earlier, {"role": "user", "content": question}]
+
+    def converse(tokenizer: Tokenizer, said: Sequence[dict[str, str]]) -> str:
+        for turn in said:
             if turn["role"] != "assistant":
                 _refuse_markup(turn["content"], tokenizer)
-        own = earlier[1:] if system and turns[0]["role"] == "system" else earlier
-        head, body = (turns[:1], turns[1:]) if turns[0]["role"] == "system" else ((), turns)
+        own = earlier[1:] if system and said[0]["role"] == "system" else earlier
+        head, body = (said[:1], said[1:]) if said[0]["role"] == "system" else ((), said)
         return _apply(tokenizer, [*head, *own, *body], generation=False, source=source)
 
     def end(tokenizer: Tokenizer) -> int:
         return end_of_turn(tokenizer, source)
 
-    return Template(name, render, end=end, markup=True, converse=converse)
+    return Template(name, render, end=end, markup=True, converse=converse, turns=turns)
 
 
 def chat_ids(turns: Sequence[dict[str, str]], tokenizer: Tokenizer) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from posttrain.errors import DataError, ModelError
 
@@ -53,6 +53,7 @@ class Template:
     lead: what stands between prompt and response when a response does not begin with it.
     opened: what the prompt already wrote of the response; a response that begins with it loses it.
     converse: for formats with turns, the text of a conversation ``[{"role", "content"}]``.
+    turns: for those, the conversation that asks a question.
     """
 
     name: str
@@ -64,6 +65,16 @@ class Template:
     lead: str = ""
     opened: str = ""
     converse: Callable[[Tokenizer, Sequence[dict[str, str]]], str] | None = field(default=None, repr=False)
+    turns: Callable[[str], list[dict[str, str]]] | None = field(default=None, repr=False)
+
+    def messages(self, question: str) -> tuple[tuple[str, str], ...]:
+        """The prompt as a conversation of (role, content), for servers that write the markup themselves.
+
+        A text template is one user's turn, and its `render` looks at no tokenizer.
+        """
+        if self.turns is None:
+            return (("user", self.render(question, cast("Tokenizer", None))),)
+        return tuple((turn["role"], turn["content"]) for turn in self.turns(question))
 
     def prompt_ids(self, question: str, tokenizer: Tokenizer) -> list[int]:
         """Ids of the generation prompt."""

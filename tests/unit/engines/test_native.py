@@ -109,23 +109,6 @@ def test_a_prompt_is_computed_once_for_all_its_samples(model: torch.nn.Module) -
     assert engine.counters.prefill_tokens == sum(len(p.token_ids) for p in asked)
 
 
-def test_finished_rows_are_replaced_so_that_mixed_lengths_waste_few_steps(model: torch.nn.Module) -> None:
-    """Lengths 10 and 200 by turns in 8 slots: the slots stay full while there is work."""
-
-    class Mixed(NativeEngine):
-        pass
-
-    engine = Mixed(model, pad_id=0, max_batch=8)
-    # A prompt that leaves only 10 tokens of context stops after 10; the other kind runs to max_tokens.
-    short, long = tuple([3] * (CONTEXT - 10)), (3,)
-    asked = [Prompt(str(i), long if i % 2 else short, seed=i) for i in range(64)]
-    list(engine.generate(asked, Sampling(max_tokens=200)))
-    row_steps = sum(199 if i % 2 else 9 for i in range(64))  # the first token comes with the prefill
-    assert engine.counters.row_steps == row_steps
-    # 200-step rows can't all end together; what no schedule avoids is at most one long row at the end.
-    assert engine.counters.steps <= 1.1 * row_steps / 8 + 199
-
-
 def test_a_thousand_requests_pass_through_a_small_batch_with_bounded_pull(model: torch.nn.Module) -> None:
     pulled = 0
 

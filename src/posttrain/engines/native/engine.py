@@ -20,6 +20,7 @@ from posttrain.engines.native.cache import BLOCK, Cache
 from posttrain.engines.native.fallback import ModuleBatch, module_scores
 from posttrain.engines.native.rows import Rows
 from posttrain.engines.native.scheduler import PREFILL_CHUNK, Batch, Counters
+from posttrain.engines.native.static import StaticDecoder, settle
 from posttrain.engines.native.weights import Shape, Weights, read_shape, read_weights, rotation_table
 from posttrain.engines.stops import StopTable
 from posttrain.errors import EngineError
@@ -44,6 +45,7 @@ class NativeEngine:
     and are computed again. At least one full context.
     prefill_chunk: at most about so many prompt tokens are computed between two tokens of the running samples.
     compiled: use the C kernel for decoding where a compiler is at hand (on the CPU, float32 and bfloat16).
+    static: decode with fixed buffers, on a GPU as CUDA graphs (static.py); None = on a GPU.
     Raises EngineError for options out of range.
     """
 
@@ -59,6 +61,7 @@ class NativeEngine:
         compiled: bool = True,
         kv_budget: int | None = None,
         prefill_chunk: int = PREFILL_CHUNK,
+        static: bool | None = None,
     ) -> None:
         self.model = model
         config: Any = model.config
@@ -95,9 +98,12 @@ class NativeEngine:
         self._shape: Shape | None = None
         self._rotation = torch.empty(0)
         self.fallback: str | None = None
+        device = next(model.parameters()).device
+        wanted = device.type == "cuda" if static is None else static
+        self._static = StaticDecoder(max_batch, device) if wanted else None
+        self._settled: Weights | None = None
         try:
             self._shape = read_shape(model)
-            device = next(model.parameters()).device
             self._rotation = rotation_table(causal_model(model), self.context, device)
         except UnsupportedError as reason:
             self.fallback = str(reason)
@@ -111,9 +117,13 @@ class NativeEngine:
             self.fallback = None
             base = causal_model(self.model)
             try:
-                return read_weights(
+                weights = read_weights(
                     base, self._shape, self._rotation, self.dtype, compiled=self.compiled, rows=self.max_batch
                 )
+                if self._static is not None and weights.embed.device.type == "cuda":
+                    with torch.inference_mode():
+                        weights = self._settled = settle(self._settled, weights) if self._settled else weights
+                return weights
             except UnsupportedError as reason:
                 self.fallback = str(reason)
         own = next(self.model.parameters()).dtype
@@ -199,6 +209,7 @@ class NativeEngine:
                 pad_id=self.pad_id,
                 counters=self.counters,
                 prefill_chunk=self.prefill_chunk,
+                static=self._static,
             )
 
     def _keep(self, batch: Batch | ModuleBatch) -> None:
@@ -250,4 +261,7 @@ class NativeEngine:
         self.version = version
 
     def close(self) -> None:
-        self._spare = None
+        """Give memory and graphs back."""
+        self._spare = self._settled = None
+        if self._static is not None:
+            self._static.captured.clear()

@@ -17,6 +17,7 @@ from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native import runner
 from posttrain.engines.native.cache import Cache
 from posttrain.engines.native.rows import Rows, Said
+from posttrain.engines.native.static import StaticDecoder
 from posttrain.engines.native.weights import Weights
 from posttrain.records import Completion
 
@@ -103,7 +104,9 @@ class Batch:
         pad_id: int,
         counters: Counters,
         prefill_chunk: int = PREFILL_CHUNK,
+        static: StaticDecoder | None = None,
     ) -> None:
+        self.static = static
         self.weights, self.cache, self.rows, self.prompts, self.sampling = weights, cache, rows, prompts, sampling
         self.pad_id, self.counters, self.prefill_chunk = pad_id, counters, prefill_chunk
         self.filling: Prefill | None = None
@@ -254,14 +257,17 @@ class Batch:
         n, device = rows.active, self.weights.embed.device
         longest = int(rows.lengths[:n].max()) + 1
         self.cache.reserve(longest, n, rows.context)
-        logits = runner.decode(
-            torch.from_numpy(rows.last[:n]).to(device),
-            torch.from_numpy(rows.lengths[:n]).to(device),
-            int(rows.lengths[:n].min()),
-            longest,
-            self.cache,
-            self.weights,
-        )
+        if self.static is not None:
+            logits = self.static(rows.last[:n], rows.lengths[:n], self.cache, self.weights)
+        else:
+            logits = runner.decode(
+                torch.from_numpy(rows.last[:n]).to(device),
+                torch.from_numpy(rows.lengths[:n]).to(device),
+                int(rows.lengths[:n].min()),
+                longest,
+                self.cache,
+                self.weights,
+            )
         rows.lengths[:n] += 1
         self.counters.steps += 1
         self.counters.row_steps += n

@@ -2,8 +2,8 @@
 ``python -m perf.sft [--quick] [--only bf16,fp32,half_b] [--json FILE]``.
 
 All train the same weights on the same token ids and masks (GSM8K from the mirror), the same sequences per optimizer
-step, AdamW with the same settings, in the same precision, by turns. Tokens are real ones: padding is not counted. TRL runs
-with the fastest of the settings that work on the machine, found first.
+step, AdamW with the same settings, in the same precision, by turns. Tokens are real ones: padding is not counted. TRL
+runs with the fastest of the settings that work on the machine, found first.
 """
 
 from __future__ import annotations

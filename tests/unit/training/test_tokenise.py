@@ -59,7 +59,7 @@ def test_a_row_cut_before_its_answer_has_nothing_to_teach(tokenizer):
     limit = length(tokenizer, rows[0])[0]
     _, report = tokenise(rows, get_template("chat"), tokenizer, max_tokens=limit, overlong="truncate")
     assert (report.kept, report.unsupervised) == (1, 1)
-    with pytest.raises(DataError, match="none of 1 rows can be trained on: .* 1 have no token with loss"):
+    with pytest.raises(DataError, match=r"none of 1 rows can be trained on: .* 1 have no token with loss"):
         tokenise(rows[1:], get_template("chat"), tokenizer, max_tokens=limit, overlong="truncate")
 
 

@@ -84,10 +84,26 @@ def test_gradient_is_the_same_however_the_batch_is_split(aggregation: str) -> No
         ids = tuple(draw.randrange(VOCAB) for _ in range(prompt + response))
         examples.append(Example(ids, (0,) * prompt + (1,) * response))
     row, whole = step(examples, aggregation, 1 << 20)
-    for budget in (16, 64, 100):  # 16: one sequence at a time
-        split_row, split = step(examples, aggregation, budget)
-        assert split_row["loss"] == pytest.approx(row["loss"], rel=1e-5)
-        assert (split - whole).norm() <= 1e-5 * whole.norm()
+    for packed in (False, True):
+        for budget in (16, 64, 100):  # 16: one sequence at a time
+            split_row, split = step(examples, aggregation, budget, packed=packed)
+            assert split_row["loss"] == pytest.approx(row["loss"], rel=1e-5)
+            assert (split - whole).norm() <= 1e-5 * whole.norm()
+
+
+def test_eight_at_once_are_four_twos_and_eight_ones_packed_or_padded_or_by_the_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = random.Random(5)
+    examples = [Example(tuple(draw.randrange(VOCAB) for _ in range(16)), (0,) * 6 + (1,) * 10) for _ in range(8)]
+    row, whole = step(examples, "token_mean", 8 * 16)
+    for micros in (1, 2, 8):
+        for packed in (False, True):
+            found, gradient = step(examples, "token_mean", 8 * 16 // micros, packed=packed)
+            assert (gradient - whole).norm() <= 1e-5 * whole.norm()
+            assert found["supervised_tokens"] == row["supervised_tokens"] == 80
+    monkeypatch.setattr("posttrain.models.logprobs.supports", lambda model: False)
+    assert (step(examples, "token_mean", 64)[1] - whole).norm() <= 1e-5 * whole.norm()
 
 
 def test_the_questions_tokens_are_context_and_not_lessons() -> None:

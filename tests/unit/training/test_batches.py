@@ -1,10 +1,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.training.batches import batch_indices, micro_batches, steps_of_epochs
+from posttrain.errors import DataError
+from posttrain.training.batches import batch_indices, best_fit, cut_blocks, micro_batches, steps_of_epochs
 
 
 @dataclass
@@ -63,3 +65,35 @@ def test_steps_cover_the_epochs():
     assert steps_of_epochs(100, 32, 1) == 4
     assert steps_of_epochs(128, 32, 2) == 8
     assert steps_of_epochs(10, 32, 0.1) == 1
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(20, 100))
+def test_best_fit_holds_every_item_once_and_needs_few_bins(lengths, capacity):
+    bins = best_fit(lengths, capacity)
+    assert sorted(i for b in bins for i in b) == list(range(len(lengths)))
+    filled = [sum(lengths[i] for i in b) for b in bins]
+    assert all(total <= capacity or len(b) == 1 for total, b in zip(filled, bins, strict=True))
+    fitting = [n for n in lengths if n <= capacity]
+    assert len(bins) - (len(lengths) - len(fitting)) <= 11 / 9 * max(1, -(-2 * sum(fitting) // capacity)) + 1
+
+
+def test_best_fit_by_hand():
+    assert best_fit([5, 7, 3, 4, 1], 10) == [[1, 2], [0, 3, 4]]
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=30), st.integers(16, 200))
+def test_packs_count_real_tokens_only(lengths, budget):
+    sequences = made(lengths)
+    micros = micro_batches(sequences, budget, pad_id=0, padded=False)
+    assert sorted(m for micro in micros for m in micro.members) == list(range(len(lengths)))
+    assert all(micro.real_tokens <= budget or len(micro.members) == 1 for micro in micros)
+    assert sum(micro.row.shape[0] for micro in micros) == sum(n - 1 for n in lengths)
+
+
+def test_blocks_are_the_sequences_end_to_end_with_their_masks():
+    sequences = made([5, 3, 4])
+    blocks = cut_blocks(sequences, 5)
+    assert [i for b in blocks for i in b.ids] == [1, 2, 3, 4, 5, 1, 2, 3, 1, 2], "the tail is dropped"
+    assert [m for b in blocks for m in b.mask] == [0, 1, 1, 1, 1, 0, 1, 1, 0, 1]
+    with pytest.raises(DataError, match="12 tokens in all, fewer than one block of 16"):
+        cut_blocks(sequences, 16)

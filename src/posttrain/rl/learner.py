@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from posttrain.models import TokenStats, token_stats
+from posttrain.models.forward import supports
 from posttrain.rl.algorithms.correction import Correction
 from posttrain.rl.algorithms.divergence import kl_estimate
 from posttrain.rl.algorithms.loss import Row, policy_loss
@@ -22,7 +23,7 @@ from posttrain.rl.config import RLConfig
 from posttrain.rl.journal import Key, Watched
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.aggregation import Denominators
-from posttrain.training.batches import MicroBatch, micro_batches
+from posttrain.training.batches import MicroBatch, best_fit, collate, micro_batches
 from posttrain.training.update import Updater, autocast
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Learner:
             limit=self.config.max_tokens,
         )
         parts = [part for i in range(self.config.updates) if (part := useful[i :: self.config.updates])]
-        micros = [micro_batches(part, self.config.token_budget, pad_id, str(self.policy.device)) for part in parts]
+        micros = [self._cut(part, pad_id) for part in parts]
         olds = self._old(parts, micros)
         totals: dict[str, float] = {}
         done, ratio_off = 0, 0.0
@@ -101,6 +102,28 @@ class Learner:
         seconds = time.perf_counter() - began
         tokens = sum(m.real_tokens for ms in micros for m in ms) * self.config.passes
         return {**means, "seconds_training": seconds, "updates": done, "trained_tokens": tokens}
+
+    def _cut(self, part: Sequence[Rollout], pad_id: int) -> list[MicroBatch]:
+        """Micro-batches under the token budget.
+
+        Where the forward pass computes a common beginning once, rollouts of one prompt stand together.
+        """
+        budget, device = self.config.token_budget, str(self.policy.device)
+        if not supports(self.policy):
+            return micro_batches(part, budget, pad_id, device)
+        pieces: list[list[int]] = []
+        sizes: list[int] = []
+        for i in sorted(range(len(part)), key=lambda i: (part[i].key[0], i)):
+            answer = sum(part[i].mask)
+            same = bool(pieces) and part[pieces[-1][0]].key[0] == part[i].key[0] != ""
+            if same and sizes[-1] + answer <= budget:
+                pieces[-1].append(i)
+                sizes[-1] += answer
+            else:
+                pieces.append([i])
+                sizes.append(len(part[i].ids))
+        bins = best_fit(sizes, budget)
+        return [collate(part, [i for piece in chosen for i in pieces[piece]], pad_id, device) for chosen in bins]
 
     def _in_loss(self) -> bool:
         return self.reference is not None and self.config.kl_in == "loss"

@@ -42,7 +42,7 @@ from posttrain.training.checkpoint import Saver
 from posttrain.training.keeper import Keeper
 from posttrain.training.policy import identity, load_policy
 from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
-from posttrain.training.update import Updater, memory_watched, seeded
+from posttrain.training.update import Updater, memory_watched
 from posttrain.training.validation import open_validation
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
     template = get_template(config.template, system=config.system)
     prepare(config.grading or template.grading)  # a missing sandbox is said now, not after the first rollouts
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
-    policy = load_policy(config, model, work)
+    policy = load_policy(config, model, work).eval()  # without dropout: sampled and trained are one distribution
     check_tokenizer(policy, tokenizer, model)
     pad_id = int(tokenizer.pad_token_id)
     train_problems = problems.read(config.split)
@@ -129,16 +129,13 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
             try:
                 batch = feed.next(step)
             except (EngineError, TrainingError):
-                saver.save(
-                    step, {"seconds": seconds, "drawer": feed.drawn}
-                )  # nothing was learned since: nothing is lost
+                saver.save(step, {"seconds": seconds, "drawer": feed.drawn})  # nothing was learned since
                 raise
             if step == 0:
                 certify_start(config, batch.rollouts, policy, pad_id, work)
             stored = bool(config.keep_rollouts) and done % config.keep_rollouts == 0
             keys = [r.key for r in batch.rollouts if r.advantage] if stored else []
             learner.watch = chosen_keys(keys, config.keep_tokens, work.seed, done)
-            seeded(work.seed, step, 0)
             trained = learner.learn(batch.rollouts, step, pad_id)
             feed.finish()
             engine.load_weights(policy, done)
@@ -160,7 +157,7 @@ def _reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wo
                 feed.journal.forget(done)
 
     keeper.finish(done, probe=[template.prompt_ids(p.question, tokenizer) for p in train_problems[:8]])
-    _conclude(config, seconds, work)
+    _conclude(config, done, seconds, work)
 
 
 def _reference(policy: PreTrainedModel) -> Reference:
@@ -221,14 +218,14 @@ def _rates(batch: Batch, trained: dict[str, float], taken: float) -> dict[str, f
     }
 
 
-def _conclude(config: RLConfig, seconds: float, work: Workspace) -> None:
+def _conclude(config: RLConfig, done: int, seconds: float, work: Workspace) -> None:
     rows = work.metrics.read()
     certify_end(config, rows, work)
     for note in (notes := diagnose(rows)):
         work.note(note)
     steps = [r for r in rows if "reward" in r]
     work.summarise(
-        steps=config.steps,
+        steps=done,
         **({"algorithm": config.algorithm} if config.algorithm else {}),
         reward_first=steps[0]["reward"],
         reward_last=steps[-1]["reward"],

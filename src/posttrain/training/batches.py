@@ -59,7 +59,7 @@ def micro_batches(
     The first token of a sequence has no predecessor, so a mask there is ignored.
     """
     groups = _bucketed(sequences, token_budget) if padded else best_fit([len(s.ids) for s in sequences], token_budget)
-    return [_collate(sequences, group, pad_id, device) for group in groups]
+    return [collate(sequences, group, pad_id, device) for group in groups]
 
 
 def _bucketed(sequences: Sequence[Masked], token_budget: int) -> list[list[int]]:
@@ -94,7 +94,8 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def _collate(sequences: Sequence[Masked], group: Sequence[int], pad_id: int, device: str) -> MicroBatch:
+def collate(sequences: Sequence[Masked], group: Sequence[int], pad_id: int, device: str) -> MicroBatch:
+    """The micro-batch of these members of `sequences`."""
     longest = max(len(sequences[i].ids) for i in group)
     ids = np.full((len(group), longest), pad_id, dtype=np.int64)
     mask = np.zeros((len(group), longest), dtype=bool)

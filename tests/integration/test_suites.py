@@ -198,7 +198,8 @@ def own(model: Checkpoint, tasks: Path, folder: Path, shown: str, shots: int) ->
 
 
 class Completions(BaseHTTPRequestHandler):
-    """/v1/completions of OpenAI with prompts as token ids, as far as lm-eval asks: echo with log-probabilities."""
+    """/v1/completions of OpenAI with prompts as token ids, as far as lm-eval asks: echo with log-probabilities, and the
+    one generated token that it then leaves out."""
 
     engine: Any
     tokenizer: Any
@@ -217,9 +218,9 @@ class Completions(BaseHTTPRequestHandler):
                 "index": i,
                 "text": "",
                 "logprobs": {
-                    "tokens": [str(t) for t in ids],
-                    "token_logprobs": [None, *values],
-                    "top_logprobs": [None, *({str(t): v} for t, v in zip(ids[1:], values, strict=True))],
+                    "tokens": [*map(str, ids), "x"],
+                    "token_logprobs": [None, *values, 0.0],
+                    "top_logprobs": [None, *({str(t): v} for t, v in zip(ids[1:], values, strict=True)), {"x": 0.0}],
                 },
             }
             for i, (ids, values) in enumerate(zip(prompts, scores, strict=True))

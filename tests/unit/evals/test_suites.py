@@ -295,3 +295,15 @@ def test_suites_and_benchmarks_of_ours_stand_side_by_side(run_eval: Evaluate, su
         "sums/test",
         "lm_eval/ask:exact_match,flexible-extract",
     ]
+
+
+def test_a_report_of_suites_says_what_they_did_not_tell(evaluate_suites: Evaluate, tmp_path: Path) -> None:
+    from posttrain.report.config import ReportConfig
+    from posttrain.report.stages import report
+
+    scores = evaluate_suites("ask", "choose", models=("base", "sft"))
+    made = report(ReportConfig(), [scores], Workspace(tmp_path / "report", quiet=True))
+    text = (made.path / "report.md").read_text()
+    assert "lm_eval/ask:exact_match,flexible-extract" in text
+    assert "n/a" in text
+    assert "lm_eval/choose:acc_norm" in (made.path / "report.html").read_text()

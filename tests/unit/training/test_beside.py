@@ -215,7 +215,7 @@ def test_a_snapshot_is_an_ordinary_model_folder(parts: dict[str, Artifact], tmp_
     folder = parts["model"].path / "model"
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     weights.write_skeleton(shelf.skeleton, model, tokenizer)
-    path = shelf.put(model, 3, pending=1)
+    path = shelf.put(weights_of(model), 3, pending=1)
     assert path is not None
     assert path.parent == shelf.memory
     again = load_model(path)
@@ -252,22 +252,23 @@ def test_training_waits_for_no_answer(
 ) -> None:
     """The worker is stopped for the whole of training and woken at its end: nothing before the end has waited."""
     moments: dict[str, float] = {}
-    start, finish = Process.__init__, beside.Beside._finish
+    start, finish = Process.__init__, beside.Beside.settle
 
     def stopped(self: Process, *arguments: Any) -> None:
         start(self, *arguments)
         os.kill(self.pid, signal.SIGSTOP)
 
     def woken(self: beside.Beside) -> None:
+        if self.process is None:
+            return  # settled before
         moments["waiting"] = len(self.waiting)
-        assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
         began = time.monotonic()
         finish(self)
         moments["end"] = time.monotonic() - began
 
     monkeypatch.setattr(Process, "__init__", stopped)
-    monkeypatch.setattr(beside.Beside, "_finish", woken)
+    monkeypatch.setattr(beside.Beside, "settle", woken)
     folder = train(parts, tmp_path / "sft")
     assert moments["waiting"] == 4, "every job was sent, and none was answered while training went on"
     assert [r["step"] for r in rows(folder) if "val_n" in r] == [0, 2, 4, 6], "at the end all are in"

@@ -146,6 +146,7 @@ def open_validation(
         grading=grading or get_template(template).grading,
         max_tokens=config.max_tokens,
         engine=config.engine,
+        vllm=config.vllm,
     )
     log = SampleLog.of(work.dir, work.metrics)
     if not config.beside:

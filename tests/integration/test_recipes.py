@@ -219,9 +219,10 @@ def test_its_model_stands_on_meta_tensors_at_its_true_shape(name: str) -> None:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
             ids = torch.zeros(1, longest, dtype=torch.int64)
+            seen = torch.ones(1, 1, longest, longest, dtype=torch.bool)  # given, since none can be looked at
             row, col = torch.zeros(longest - 1, dtype=torch.int64), torch.arange(1, longest)
         assert sum(p.numel() for p in model.parameters()) == parameters
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = model.base_model(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
         assert hidden.shape == (1, longest, config.hidden_size)
         assert model.get_output_embeddings()(hidden[row, col - 1]).shape == (longest - 1, config.vocab_size)
     for node in graph.nodes.values():

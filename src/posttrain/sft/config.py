@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from posttrain.models.config import TinyConfig
-from posttrain.training.config import TrainingConfig, ValidationConfig
+from posttrain.training.config import SHARDED, TrainingConfig, ValidationConfig
 
 
 class PretrainConfig(TrainingConfig):
@@ -70,6 +70,17 @@ class SFTConfig(TrainingConfig):
     def _one_length(self) -> SFTConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
+        if self.early_stopping.patience and self.validation.beside:
+            raise ValueError(
+                "early_stopping decides by scores at their own step, and with validation.beside they come when they "
+                "come: two runs would stop at different steps. Set beside: false, or use checkpoints.best"
+            )
+        sharded = self.launch.world > 1 and self.launch.strategy in SHARDED
+        if self.validation.every and sharded and (not self.validation.beside or self.lora is not None):
+            raise ValueError(
+                f"{self.launch.strategy} cuts the weights in parts, from which nothing can be sampled while training. "
+                "Set validation.beside: true (without lora), or launch.strategy: ddp"
+            )
         for key, packing in (("pack_tokens", "documents"), ("block", "concatenate")):
             if key in self.model_fields_set and self.packing != packing:
                 raise ValueError(f"'{key}' is read with packing: {packing} only; remove it or set packing")

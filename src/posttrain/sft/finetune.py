@@ -53,21 +53,27 @@ def finetune(
             f"packing: documents needs a forward pass that keeps packed examples apart, which there is none of for "
             f"{type(policy).__name__}. Use packing: none; the result is the same."
         )
-    if problems is not None and isinstance(traces, Samples):
+    if ranks.first and problems is not None and isinstance(traces, Samples):
         certify_selection((s.question for s in traces.read()), problems, work)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
-    watch = None
-    if ranks.first:
-        watch = open_validation(
-            config.validation, problems, policy, tokenizer, config.template, work, system=config.system
-        )
+    watch = open_validation(
+        config.validation, problems, policy, tokenizer, config.template, work, system=config.system, ranks=ranks
+    )
     validate = functools.partial(watch.maybe, steps=steps) if watch is not None else None
     aggregation: Aggregation = "token_mean" if config.loss == "per_token" else "sequence_sum"
     micro = config.micro_tokens or config.token_budget
     if config.packing == "documents":
         micro = config.pack_tokens or micro
     plan = Plan(
-        examples, config.batch_size, steps, aggregation, "sft", validate, micro, packed=config.packing == "documents"
+        examples,
+        config.batch_size,
+        steps,
+        aggregation,
+        "sft",
+        validate,
+        micro,
+        packed=config.packing == "documents",
+        settle=watch.settle if watch is not None else None,
     )
     train(config, plan, policy, tokenizer, work, ranks)
     work.summarise(examples=len(examples), epochs=round(steps * config.batch_size / len(examples), 2))

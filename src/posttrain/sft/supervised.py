@@ -35,6 +35,7 @@ class Plan:
     """What the loop trains on and for how long. `validate` is called after step numbers it chooses itself.
 
     micro_tokens: of a micro-batch; None = the config's token_budget. packed: micro-batches are best-fit packs.
+    settle: waits for scores that `validate` left to another process; called after the last step.
     """
 
     sequences: Sequence[Masked]
@@ -45,6 +46,7 @@ class Plan:
     validate: Callable[[int], dict[str, float]] | None = None
     micro_tokens: int | None = None
     packed: bool = False
+    settle: Callable[[], None] | None = None
 
     def cut(self, batch: Sequence[Masked], budget: int, pad_id: int, device: str) -> list[MicroBatch]:
         """The micro-batches of one optimizer step."""
@@ -107,6 +109,8 @@ def train(
                 saver.maybe(done, {"tokens": tokens_seen, "seconds": seconds})
 
     model.eval()
+    if plan.settle is not None:
+        plan.settle()  # scores that are still on their way count when the best is chosen, and belong into the picture
     keeper.finish(done, probe=[s.ids for s in plan.sequences[:8]])
     last = work.metrics.read()
     draw_loss(last, work.dir / "loss.png")

@@ -17,6 +17,7 @@ import torch
 from posttrain.engines.base import Engine, Sampling
 from posttrain.engines.hf import HFEngine
 from posttrain.engines.native import NativeEngine
+from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.evals import answer
 from posttrain.models import token_stats
 from posttrain.prompts import Example, get_template, tagged, worked
@@ -42,6 +43,7 @@ class Asked:
     grading: str
     max_tokens: int
     engine: str
+    vllm: VLLMConfig
 
     def write(self, folder: Path) -> None:
         """As files that `read_asked` reads, in another process or another week."""
@@ -49,7 +51,7 @@ class Asked:
         write_table(folder / "problems.parquet", problems_to_table(self.problems))
         write_table(folder / "examples.parquet", examples_table(self.examples))
         plain = {name: getattr(self, name) for name in ("template", "system", "grading", "max_tokens", "engine")}
-        write_json(folder / "asked.json", plain)
+        write_json(folder / "asked.json", {**plain, "vllm": self.vllm.model_dump(mode="json")})
 
 
 def read_asked(folder: Path) -> Asked:
@@ -57,10 +59,12 @@ def read_asked(folder: Path) -> Asked:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(folder / "examples.parquet").to_pylist()
+    plain = json.loads((folder / "asked.json").read_text(encoding="utf-8"))
     return Asked(
         problems=Problems(folder).read(),
         examples=[Example(tuple(r["ids"]), tuple(r["mask"])) for r in rows],
-        **json.loads((folder / "asked.json").read_text(encoding="utf-8")),
+        vllm=VLLMConfig.model_validate(plain.pop("vllm")),
+        **plain,
     )
 
 
@@ -85,11 +89,17 @@ def held_out_examples(
     return [form.example(p.question, write(p), tokenizer) for p in problems if p.solution is not None]
 
 
-def ask(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Asked, step: int) -> Answered:
-    """Validates `model` as it is. It is left in evaluation mode."""
+def ask(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Asked,
+    step: int,
+    engine: Engine | None = None,
+) -> Answered:
+    """Validates `model` as it is. It is left in evaluation mode. engine: one that serves these weights already."""
     model.eval()
     samples = answer(
-        _engine(asked.engine, model, tokenizer),
+        engine or _engine(asked.engine, model, tokenizer),
         tokenizer,
         asked.problems,
         get_template(asked.template, system=asked.system),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from posttrain.config import Config
+from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.models.config import LoraConfig, Quantization
 
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
@@ -47,14 +48,22 @@ class ValidationConfig(Config):
     """How many, the first of the split."""
     max_tokens: int = Field(128, ge=1)
     """Of one answer."""
-    engine: Literal["native", "hf"] = "native"
-    """What samples the answers: native, or hf (transformers' generate, the slow reference)."""
+    engine: Literal["native", "hf", "vllm"] = "native"
+    """What samples the answers: native, hf (transformers' generate, the slow reference), or, beside, a vLLM server."""
+    vllm: VLLMConfig = VLLMConfig(memory=0.6)
+    """The server's settings; the model for teacher-forced numbers stands on the same device."""
     beside: bool = Field(False, json_schema_extra={"fingerprint": False})
     """In a process of its own, which training never waits for: results come when they come, all by the end."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"fingerprint": False})
     """Where that process works: cpu, cuda:1 …; auto = a GPU that training does not use, else the CPU."""
     pending: int = Field(2, ge=1, json_schema_extra={"fingerprint": False})
     """Weights that may wait for it in memory (/dev/shm) at once; further ones wait on the disk."""
+
+    @model_validator(mode="after")
+    def _a_server_stands_beside(self) -> ValidationConfig:
+        if self.engine == "vllm" and not self.beside:
+            raise ValueError("engine vllm needs a process of its own. Set beside: true, or engine: native")
+        return self
 
 
 class CheckpointsConfig(Config):

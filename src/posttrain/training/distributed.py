@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from posttrain.errors import MissingExtraError, RecipeError
-from posttrain.training.config import LaunchConfig, TrainingConfig
+from posttrain.training.config import SHARDED, LaunchConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,6 +67,11 @@ class Ranks:
     def strategy(self) -> str:
         """ddp, fsdp2, zero2 or zero3; "one" for a single process."""
         return self.launch.strategy if self.size > 1 else "one"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds a part of the weights only."""
+        return self.strategy in SHARDED
 
     @property
     def deepspeed(self) -> bool:
@@ -168,7 +173,7 @@ class Ranks:
 
     def weights(self, model: nn.Module) -> dict[str, Tensor] | None:
         """The whole weights on the host, on rank 0; None where the module itself holds them. All ranks must call."""
-        if self.strategy not in ("fsdp2", "zero3"):
+        if not self.sharded:
             return None
         seen: dict[int, Tensor] = {}
         found = {}

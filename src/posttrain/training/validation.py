@@ -12,6 +12,7 @@ from posttrain.prompts import get_template
 from posttrain.tracking import Metrics
 from posttrain.training.asked import Answered, Asked, ask, held_out_examples
 from posttrain.training.config import ValidationConfig
+from posttrain.training.distributed import Ranks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,10 @@ class Watch(Protocol):
         Returns scores to be logged for this very step; empty where it is not due, or is answered elsewhere and logged
         from there.
         """
+        ...
+
+    def settle(self) -> None:
+        """After the last step: returns when no score is on its way any more."""
         ...
 
 
@@ -84,6 +89,26 @@ class Validator:
         self.log.add(found)
         return {**found.scores, "seconds_validation": time.perf_counter() - began}
 
+    def settle(self) -> None:
+        """Nothing is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lender:
+    """What the other ranks do where each holds a part of the weights: they give theirs when the first one asks."""
+
+    every: int
+    model: PreTrainedModel
+    ranks: Ranks
+
+    def maybe(self, step: int, steps: int) -> dict[str, float]:
+        if due(step, steps, self.every):
+            self.ranks.weights(self.model)
+        return {}
+
+    def settle(self) -> None:
+        """The first rank waits alone."""
+
 
 def open_validation(
     config: ValidationConfig,
@@ -96,15 +121,20 @@ def open_validation(
     system: str | None = None,
     grading: str | None = None,
     examples: Sequence[Example] = (),
+    ranks: Ranks | None = None,
 ) -> Watch | None:
     """Validation as `config` asks for it; None where it is off. A process beside is ended with the stage.
 
     template: its name or file. grading: a spec in place of the template's.
     examples: held-out responses; where there are none, the solutions of the validation problems are.
+    ranks: of the processes that train the model together: the first one validates, and all must ask for a Watch.
     DataError where there are no problems to validate on.
     """
-    if not config.every:
+    ranks = ranks or Ranks()
+    if not config.every or not (ranks.first or ranks.sharded):
         return None
+    if not ranks.first:
+        return Lender(config.every, model, ranks)
     if problems is None:
         raise DataError("validation.every is set, but the stage has no 'problems' to validate on. Add problems: ….")
     chosen = problems.read("validation")[: config.problems]
@@ -116,10 +146,11 @@ def open_validation(
         grading=grading or get_template(template).grading,
         max_tokens=config.max_tokens,
         engine=config.engine,
+        vllm=config.vllm,
     )
     log = SampleLog.of(work.dir, work.metrics)
     if not config.beside:
         return Validator(config.every, asked, model, tokenizer, log)
     from posttrain.training.beside.beside import Beside
 
-    return work.closing.enter_context(Beside(config, asked, model, tokenizer, log, work))
+    return work.closing.enter_context(Beside(config, asked, model, tokenizer, log, work, ranks))

@@ -17,6 +17,7 @@ import pytest
 from posttrain.cli import main
 from posttrain.config import load_yaml
 from posttrain.errors import RecipeError
+from posttrain.pipeline import build_graph, parse_recipe
 from posttrain.pipeline.importing import Imported, import_settings, read_arguments, read_settings
 
 OUTPUT = {"logging_steps": 10, "save_steps": 500, "plot_loss": True, "overwrite_output_dir": True}
@@ -339,3 +340,9 @@ def test_the_verb_writes_a_recipe_with_what_found_no_place_at_its_head(
     with pytest.raises(SystemExit):
         main(["import", "theirs.yaml", "--out", "ours.yaml"])
     assert "ours.yaml is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", [FULL, QLORA, OLYMPIC, GRPO], ids=["full", "qlora", "sft", "grpo"])
+def test_what_is_imported_can_be_planned(settings: dict[str, Any]) -> None:
+    graph = build_graph(parse_recipe(import_settings(settings, "x.yaml", processes=2).recipe, "x.yaml"))
+    assert len(graph.nodes) == 2

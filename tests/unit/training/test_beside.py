@@ -215,7 +215,7 @@ def test_a_snapshot_is_an_ordinary_model_folder(parts: dict[str, Artifact], tmp_
     folder = parts["model"].path / "model"
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     weights.write_skeleton(shelf.skeleton, model, tokenizer)
-    path = shelf.put(model, 3, pending=1)
+    path = shelf.put(weights_of(model), 3, pending=1)
     assert path is not None
     assert path.parent == shelf.memory
     again = load_model(path)
@@ -252,22 +252,87 @@ def test_training_waits_for_no_answer(
 ) -> None:
     """The worker is stopped for the whole of training and woken at its end: nothing before the end has waited."""
     moments: dict[str, float] = {}
-    start, finish = Process.__init__, beside.Beside._finish
+    start, finish = Process.__init__, beside.Beside.settle
 
     def stopped(self: Process, *arguments: Any) -> None:
         start(self, *arguments)
         os.kill(self.pid, signal.SIGSTOP)
 
     def woken(self: beside.Beside) -> None:
+        if self.process is None:
+            return  # settled before
         moments["waiting"] = len(self.waiting)
-        assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
         began = time.monotonic()
         finish(self)
         moments["end"] = time.monotonic() - began
 
     monkeypatch.setattr(Process, "__init__", stopped)
-    monkeypatch.setattr(beside.Beside, "_finish", woken)
+    monkeypatch.setattr(beside.Beside, "settle", woken)
     folder = train(parts, tmp_path / "sft")
     assert moments["waiting"] == 4, "every job was sent, and none was answered while training went on"
     assert [r["step"] for r in rows(folder) if "val_n" in r] == [0, 2, 4, 6], "at the end all are in"
+
+
+def test_a_server_gets_every_weights_proven_and_is_closed(
+    parts: dict[str, Artifact], inline: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's loop in this process, with an engine that stands in for the vLLM server."""
+    import io
+    import queue
+
+    from posttrain.engines.native import NativeEngine
+    from posttrain.engines.vllm.config import VLLMConfig
+    from posttrain.models import load_model, load_tokenizer
+    from posttrain.store import Checkpoint, Problems
+    from posttrain.training.asked import Asked
+    from posttrain.training.beside import worker
+
+    served: list[int] = []
+    closed: list[bool] = []
+
+    class Server(NativeEngine):
+        def load_weights(self, source: Any, version: int) -> None:
+            super().load_weights(source, version)
+            served.append(version)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def opened(checkpoint: Checkpoint, name: str, *, vllm: VLLMConfig, logs: Path) -> tuple[Server, None]:
+        assert name == "vllm"
+        assert vllm.memory == 0.5
+        return Server(load_model(checkpoint.path), pad_id=0, tokenizer=tokenizer), None
+
+    folder = parts["model"].path / "model"
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    assert isinstance(parts["problems"], Problems)
+    problems = parts["problems"].read("validation")
+    Asked(problems, [], "chat", None, "gsm8k", 8, "vllm", VLLMConfig(memory=0.5)).write(shelf.asked)
+    weights.write_skeleton(shelf.skeleton, model, tokenizer)
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    for step in (0, 2):
+        jobs.put({"step": step, "folder": str(shelf.put(weights_of(model), step, pending=2))})
+    jobs.put({"end": True})
+    monkeypatch.setattr("posttrain.evals.engines.open_engine", opened)
+    results = io.StringIO()
+    worker.serve(shelf, "cpu", 1, jobs, results)
+    told = [json.loads(line) for line in results.getvalue().splitlines()]
+    assert [one["step"] for one in told] == served == [0, 2]
+    assert closed == [True]
+    first = [{k: v for k, v in row.items() if k != "step"} for row in rows(inline, "validation.jsonl")[:6]]
+    assert told[0]["samples"] == first
+
+
+def test_a_server_inside_the_trainer_and_early_stops_by_late_scores_are_refused() -> None:
+    from posttrain.config import parse
+    from posttrain.errors import RecipeError
+    from posttrain.sft.config import SFTConfig
+
+    for values, said in (
+        ({"validation": {"engine": "vllm"}}, r"engine vllm needs a process of its own\. Set beside: true"),
+        ({"validation": {"every": 2, "beside": True}, "early_stopping": {"patience": 2}}, "two runs would stop at"),
+        ({"validation": {"every": 2}, "launch": {"processes": 2, "strategy": "fsdp2"}}, "cuts the weights in parts"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            parse(SFTConfig, {"steps": 1, **values}, "stage 'sft'")

@@ -21,8 +21,9 @@ from posttrain.errors import LockedError, TrainingError
 from posttrain.store.lock import locked
 from posttrain.training.asked import Answered, Asked
 from posttrain.training.beside.process import GONE, Process
-from posttrain.training.beside.weights import open_shelf, write_skeleton
+from posttrain.training.beside.weights import open_shelf, weights_of, write_skeleton
 from posttrain.training.config import ValidationConfig
+from posttrain.training.distributed import Ranks
 from posttrain.training.validation import SampleLog, due
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class Beside:
         tokenizer: PreTrainedTokenizerBase,
         log: SampleLog,
         work: Workspace,
+        ranks: Ranks,
     ) -> None:
         self.config, self.asked, self.model, self.tokenizer = config, asked, model, tokenizer
-        self.log, self.work = log, work
+        self.log, self.work, self.ranks = log, work, ranks
         self.device = pick(config.device, model.device)
         self.shelf = open_shelf(work.dir)
         self.process: Process | None = None  # None: not begun, or lost
@@ -85,7 +87,8 @@ class Beside:
             self._note(f"validation of {_steps(sorted(lost))} is lost: the weights were in memory that is gone")
 
     def _offer(self, step: int) -> None:
-        folder = self.shelf.put(self.model, step, pending=self.config.pending)
+        tensors = weights_of(self.model, self.ranks.weights(self.model))
+        folder = self.shelf.put(tensors, step, pending=self.config.pending)
         if folder is None:
             self._note(
                 f"validation of {_steps([step])} is left out: neither memory nor disk has room for the weights. "
@@ -131,7 +134,7 @@ class Beside:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._finish()
+            self.settle()
         elif self.process is not None:
             self._take()
             if self.process is not None:
@@ -151,7 +154,8 @@ class Beside:
         if self.notes:
             self.work.summarise(notes=[*self.work.summary.get("notes", []), *self.notes])
 
-    def _finish(self) -> None:
+    def settle(self) -> None:
+        """Waits for every result that is on its way. To be called again costs nothing."""
         if self.waiting:
             self.work.note(f"validation of {_steps(self.waiting)} is still on its way")
         while self.waiting and self.process is not None:

@@ -77,12 +77,11 @@ class Shelf:
         """How many snapshots stand in memory."""
         return sum(path.parent == self.memory for path in self.found().values())
 
-    def put(self, model: PreTrainedModel, step: int, *, pending: int) -> Path | None:
+    def put(self, tensors: dict[str, Tensor], step: int, *, pending: int) -> Path | None:
         """Writes the weights as a model folder: to memory if fewer than `pending` stand there, else to the disk.
 
         None where neither has room.
         """
-        tensors = weights_of(model)
         size = sum(t.numel() * t.element_size() for t in tensors.values())
         places = [self.home]
         if self.memory is not None and self.in_memory() < pending:
@@ -177,11 +176,16 @@ def write_skeleton(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTo
     tokenizer.save_pretrained(folder)
 
 
-def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The model's tensors under their names, one of each that several names share (tied embeddings)."""
+def weights_of(model: PreTrainedModel, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The model's tensors under their names, one of each that several names share (tied embeddings).
+
+    state: the tensors, where the module itself holds parts of them only.
+    """
+    if state is None:
+        state = plain_weights(model) if has_adapters(model) else model.state_dict()
     found: dict[str, Tensor] = {}
     seen: set[tuple[int, torch.Size]] = set()
-    for name, tensor in (plain_weights(model) if has_adapters(model) else model.state_dict()).items():
+    for name, tensor in state.items():
         mark = (tensor.data_ptr(), tensor.shape)
         if mark not in seen:
             seen.add(mark)

@@ -9,6 +9,7 @@ that stand in memory go to the disk, where a resumed run or `posttrain validate`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -25,6 +26,9 @@ from posttrain.training.beside.weights import WEIGHTS, Shelf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from posttrain.engines.base import Engine
+    from posttrain.training.asked import Asked
 
 PARENT_EVERY = 0.5  # seconds between looks at who the parent is
 
@@ -80,17 +84,32 @@ def serve(shelf: Shelf, device: str, threads: int, jobs: queue.SimpleQueue[dict[
     torch.set_num_threads(threads)
     asked = read_asked(shelf.asked)
     open_model: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
-    while "end" not in (job := jobs.get()):
-        step, folder = int(job["step"]), Path(job["folder"])
-        began = time.perf_counter()
-        try:
-            open_model = load(folder, device, open_model)
-            answer = ask(*open_model, asked, step).as_dict()
-            answer["scores"]["seconds_validation"] = time.perf_counter() - began
-        except PosttrainError as error:
-            answer = {"step": step, "failed": str(error)}
-        results.write(json.dumps(answer) + "\n")
-        results.flush()
+    with contextlib.ExitStack() as closing:
+        server: Engine | None = None
+        while "end" not in (job := jobs.get()):
+            step, folder = int(job["step"]), Path(job["folder"])
+            began = time.perf_counter()
+            try:
+                open_model = load(folder, device, open_model)
+                if asked.engine == "vllm" and server is None:
+                    server = _server(folder, asked, shelf)
+                    closing.callback(server.close)
+                if server is not None:
+                    server.load_weights(open_model[0], step)
+                answer = ask(*open_model, asked, step, server).as_dict()
+                answer["scores"]["seconds_validation"] = time.perf_counter() - began
+            except PosttrainError as error:
+                answer = {"step": step, "failed": str(error)}
+            results.write(json.dumps(answer) + "\n")
+            results.flush()
+
+
+def _server(folder: Path, asked: Asked, shelf: Shelf) -> Engine:
+    """A vLLM server on the first weights; later ones are loaded into it, each proven by its log-probabilities."""
+    from posttrain.evals.engines import open_engine
+    from posttrain.store import Checkpoint
+
+    return open_engine(Checkpoint(folder), "vllm", vllm=asked.vllm, logs=shelf.home / "vllm")[0]
 
 
 def load(

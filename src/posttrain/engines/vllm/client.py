@@ -16,7 +16,7 @@ import numpy as np
 
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native.noise import sample_key
-from posttrain.engines.stops import StopStrings
+from posttrain.engines.stops import Stops
 from posttrain.errors import EngineError
 from posttrain.records import FinishReason
 
@@ -51,25 +51,25 @@ class Loop:
 
 @dataclass(slots=True)
 class Job:
-    """One sample: what is asked, and what has come of it so far."""
+    """One sample: what is asked, and what has come of it so far. Times are those of the clock."""
 
     prompt: Prompt
     index: int
     began: float = 0.0
+    first: float = 0.0
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    raw: list[float] | None = None
     finish: FinishReason | None = None
-    losses: int = 0
 
     def begin(self) -> None:
         """Forget what came: a repeated request says it all again."""
-        self.ids, self.logprobs, self.finish = [], [], None
+        self.ids, self.logprobs, self.raw, self.finish = [], [], None, None
         self.began = self.began or time.perf_counter()
 
 
-def request_body(job: Job, sampling: Sampling, model: str, context: int) -> dict[str, Any]:
+def request_body(job: Job, sampling: Sampling, stops: Stops, model: str, context: int) -> dict[str, Any]:
     """The request of one sample. Every setting is said, and end-of-text ids stop only where `sampling` has them."""
-    stops = [] if sampling.ignore_eos else list(sampling.stop_token_ids)
     return {
         "model": model,
         "prompt": list(job.prompt.token_ids),
@@ -78,8 +78,11 @@ def request_body(job: Job, sampling: Sampling, model: str, context: int) -> dict
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
         "seed": sample_key(job.prompt.seed, job.index) >> 1,  # vLLM takes signed 64 bits
-        "stop_token_ids": stops,
+        "stop_token_ids": np.flatnonzero(stops.ends).tolist(),
         "ignore_eos": True,
         "logprobs": 0,
         "return_token_ids": True,
@@ -102,8 +105,18 @@ class Client:
             trust_env=False,
         )
 
-    async def sample(self, job: Job, body: dict[str, Any], stops: StopStrings | None) -> None:
-        """Fills `job`. LostError where the server fails in the middle; EngineError where it refuses the request."""
+    async def sample(self, job: Job, body: dict[str, Any], stops: Stops | None, raw: int | None) -> None:
+        """Fills `job`. `stops`: those that only its text tells. `raw`: the context, where log-probabilities before all
+        processing are wanted too.
+
+        LostError where the server fails in the middle; EngineError where it refuses the request.
+        """
+        await self._stream(job, body, stops)
+        if raw is not None:
+            text = (*job.prompt.token_ids, *job.ids)
+            job.raw = (await self.score(text, body["model"], raw))[len(job.prompt.token_ids) - 1 :]
+
+    async def _stream(self, job: Job, body: dict[str, Any], stops: Stops | None) -> None:
         job.begin()
         try:
             async with self._http.stream("POST", "/v1/completions", json=body) as response:
@@ -187,6 +200,8 @@ def _take(job: Job, message: dict[str, Any]) -> None:
             f"the vLLM server gave {len(ids)} tokens with log-probabilities {values[:4]} for prompt "
             f"{job.prompt.key!r}: the model's logits are not finite, or this version of vLLM is not supported."
         )
+    if ids and not job.ids:
+        job.first = time.perf_counter()
     job.ids.extend(ids)
     job.logprobs.extend(values)
     reason = choice["finish_reason"]
@@ -196,14 +211,11 @@ def _take(job: Job, message: dict[str, Any]) -> None:
         raise LostError(f"the server ended a request with {reason!r}")
 
 
-def _cut(job: Job, stops: StopStrings, before: int) -> bool:
-    """Whether a stop string has ended the sample, beyond its first `before` tokens.
-
-    What came after the token that completed the string is dropped.
-    """
+def _cut(job: Job, stops: Stops, before: int) -> bool:
+    """Whether the text has ended the sample, beyond its first `before` tokens; what came after is dropped."""
     ids = np.array(job.ids, dtype=np.int32)
     for end in range(before + 1, len(ids) + 1):
-        if stops.may_end[ids[end - 1]] and stops.ended(job.prompt.token_ids, ids[:end]):
+        if stops.perhaps[ids[end - 1]] and stops.ended(job.prompt.token_ids, ids[:end]):
             del job.ids[end:], job.logprobs[end:]
             job.finish = "stop"
             return True

@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from posttrain.engines.parity import compare, module_logprobs
 from posttrain.errors import EngineError, StoreError
+from posttrain.models.quantise import dense_weight, is_quantised
 
 MEMORY = Path("/dev/shm")  # a file system in RAM: weights pass from process to process without touching a disk
 CANARY_SEQUENCES = 4
@@ -166,26 +168,41 @@ def is_adapted(module: nn.Module) -> bool:
 
 
 def save_plain(module: nn.Module, folder: Path, *, untie: bool) -> None:
-    """The module's own weights as an ordinary model folder; of an adapted one, those without the adapters."""
-    model = cast(Any, module)
-    if is_adapted(module):  # served beside its adapter, and never reloaded: nothing to untie
-        base = model.get_base_model()
-        state = {
-            name.replace(".base_layer.", "."): value for name, value in base.state_dict().items() if "lora_" not in name
-        }
-        base.save_pretrained(folder, state_dict=state)
+    """The module's own weights as an ordinary model folder: without its adapters, dense where they are quantised."""
+    adapted = is_adapted(module)
+    base = cast(Any, module).get_base_model() if adapted else cast(Any, module)
+    tied = bool(base.config.tie_word_embeddings)
+    untie = untie and tied and not adapted  # a base beside its adapter is never reloaded
+    if not (adapted or untie or any(is_quantised(layer) for layer in base.modules())):
+        base.save_pretrained(folder)
         return
-    if not (untie and model.config.tie_word_embeddings):
-        model.save_pretrained(folder)
-        return
+    state = _dense_state(base)
+    settings = copy.deepcopy(base.config)
+    settings.architectures = [type(base).__name__]
+    if untie:
+        state["lm_head.weight"] = base.get_output_embeddings().weight.detach().cpu().clone()
+        settings.tie_word_embeddings = False
+    elif tied:
+        state.pop("lm_head.weight", None)
     folder.mkdir(parents=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    state["lm_head.weight"] = model.get_output_embeddings().weight.detach().cpu().clone()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    settings = copy.deepcopy(model.config)
-    settings.tie_word_embeddings = False
-    settings.architectures = [type(model).__name__]
     settings.save_pretrained(folder)
+
+
+def _dense_state(base: nn.Module) -> dict[str, torch.Tensor]:
+    """Weights by the names they have without adapters, quantised layers as the matrices they multiply by."""
+    # peft's wrapper of a quantised layer has the same class name; the layer itself is its base_layer.
+    layers = {name: layer for name, layer in base.named_modules() if not hasattr(layer, "base_layer")}
+    quantised = {name: layer for name, layer in layers.items() if is_quantised(layer)}
+    state = {
+        name: value
+        for name, value in base.state_dict().items()
+        if "lora_" not in name
+        and not any(name.startswith(f"{layer}.") and name != f"{layer}.bias" for layer in quantised)
+    }
+    dtype = next(value.dtype for value in state.values() if value.is_floating_point())
+    state |= {f"{name}.weight": dense_weight(layer).to(dtype) for name, layer in quantised.items()}
+    return {name.replace(".base_layer.", "."): value.detach().cpu().contiguous() for name, value in state.items()}
 
 
 def save_adapter(module: nn.Module, folder: Path) -> int:

@@ -15,8 +15,9 @@ from tests.unit.engines.tiny import VOCAB, tiny
 from transformers import AutoModelForCausalLM
 
 from posttrain.engines import HFEngine
-from posttrain.engines.vllm.weights import Canary, Proof, Tolerance, WeightFolders, save_plain
+from posttrain.engines.vllm.weights import Canary, Proof, Tolerance, WeightFolders, save_adapter, save_plain
 from posttrain.errors import StoreError
+from posttrain.models.quantise import quantise
 from posttrain.rl.certificate import certify_served
 from posttrain.stage import Workspace
 
@@ -58,6 +59,27 @@ def test_a_tied_projection_is_written_twice_where_the_server_needs_it(tmp_path: 
     ids = torch.arange(20)[None]
     assert torch.equal(model(ids).logits, again(ids).logits)
     assert ("lm_head.weight" in load_file(tmp_path / "model" / "model.safetensors")) is untie
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")
+@pytest.mark.parametrize("kind", [None, "nf4"])
+def test_an_adapted_model_hands_over_its_base_dense_and_without_the_adapter(tmp_path: Path, kind: Any) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
+    model = tiny("qwen2")
+    if kind:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+        quantise(model, kind)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear")).eval()
+    for name, value in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value)
+    save_plain(adapted, tmp_path / "model", untie=True)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert again.config.tie_word_embeddings
+    ids = torch.arange(20)[None]
+    with torch.no_grad(), adapted.disable_adapter():
+        assert torch.allclose(adapted(ids).logits, again(ids).logits, atol=1e-4)
+    assert save_adapter(adapted, tmp_path / "adapter") == 4
 
 
 def test_weights_without_room_say_how_much_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,13 +89,21 @@ class Results:
     ratios: dict[str, float] = field(default_factory=dict)
     spread: dict[str, tuple[float, float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)  # ratio → why it was not measured
+    facts: dict[str, Any] = field(default_factory=dict)  # what else a script measured, as JSON values
 
     def compare(
-        self, name: str, cases: Mapping[str, Callable[[], int]], *, ratio: str, repeats: int, unit: str = "tokens"
+        self,
+        name: str,
+        cases: Mapping[str, Callable[[], int]],
+        *,
+        ratio: str,
+        repeats: int,
+        unit: str = "tokens",
+        ours: int = 1,
     ) -> None:
         """Run `cases` by turns `repeats` times after one warm-up; each returns the units it did.
 
-        The first case is ours; `ratio` is its rate over the best of the others, round by round.
+        The first `ours` cases are ours; `ratio` is the best rate of those over the best of the others, round by round.
         """
         seconds: dict[str, list[float]] = {case: [] for case in cases}
         work: dict[str, int] = {case: run() for case, run in cases.items()}
@@ -107,8 +115,8 @@ class Results:
                 work[case] = run()
                 seconds[case].append(time.perf_counter() - start)
                 rates[case] = work[case] / seconds[case][-1]
-            ours, *others = rates.values()
-            rounds.append(ours / max(others))
+            ordered = list(rates.values())
+            rounds.append(max(ordered[:ours]) / max(ordered[ours:]))
         self.rows += [Row(name, case, work[case], unit, seconds[case]) for case in cases]
         self.ratios[ratio] = statistics.median(rounds)
         self.spread[ratio] = (min(rounds), max(rounds))

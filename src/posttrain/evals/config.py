@@ -58,6 +58,8 @@ class EvalConfig(Config):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch: int = Field(128, ge=1, json_schema_extra={"fingerprint": False})
     """Sequences decoded at once."""
+    prefill_chunk: int = Field(8192, ge=1, json_schema_extra={"fingerprint": False})
+    """Prompt tokens that the native engine computes between two tokens of the running samples."""
     block: int = Field(512, ge=1, json_schema_extra={"fingerprint": False})
     """Problems handed to the engine together. A resumed evaluation repeats the block it was interrupted in, so that
     every answer is computed in the same company as in an uninterrupted one and the files come out byte for byte."""

@@ -24,6 +24,7 @@ def open_engine(
     vllm: VLLMConfig | None = None,
     logs: Path = Path(),
     server: ServerConfig | None = None,
+    prefill_chunk: int = 8192,
 ) -> tuple[Engine, Any]:
     """(engine, tokenizer) of a checkpoint. The caller closes the engine.
 
@@ -54,4 +55,5 @@ def open_engine(
         )
     if name == "hf":
         return engines.HFEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer
-    return engines.NativeEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer), tokenizer
+    native = engines.NativeEngine(model, pad_id=pad, max_batch=batch, tokenizer=tokenizer, prefill_chunk=prefill_chunk)
+    return native, tokenizer

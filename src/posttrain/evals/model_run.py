@@ -91,6 +91,7 @@ class ModelRun:
                 vllm=self.config.vllm,
                 logs=self.work.state / "vllm" / slug(self.model.label),
                 server=self.config.server,
+                prefill_chunk=self.config.prefill_chunk,
             )
         if benchmark.likelihood is not None:
             yield from likelihood_answers(

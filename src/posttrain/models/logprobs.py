@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHUNK_ELEMENTS = 1 << 25  # logits held at once: 128 MiB in float32
+WORTH_SHARING = 0.9  # a tree of documents with more nodes than this share of their tokens is not worth its gathers
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +158,19 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
 
 
 def _hidden_of_documents(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:
-    """Hidden states [n, d] that predict ids[row, col]: only tokens that some of them sees are computed, each once."""
-    last = torch.zeros(len(ids), dtype=torch.int64, device=ids.device).scatter_reduce_(0, row, col, "amax").tolist()
-    asked = [r for r, length in enumerate(last) if length]
-    tree = tree_of([tokens[:length] for tokens, length in zip(ids.tolist(), last, strict=True) if length])
-    starts = np.zeros(len(last), dtype=np.int64)
-    starts[asked] = np.cumsum([0, *(last[r] for r in asked[:-1])])
-    node = torch.from_numpy(np.concatenate(tree.nodes)).to(ids.device)
-    rows = node[torch.from_numpy(starts).to(ids.device)[row] + col - 1]
-    shared = Shared.of(tree, ids.device) if tree.shares else None
+    """Hidden states [n, d] that predict ids[row, col]: only tokens that some of them sees are computed.
+
+    Those that several documents begin with are computed once where that saves more than it costs (rollouts of a group
+    do, examples whose chat template writes the same first words don't).
+    """
+    lengths = torch.zeros(len(ids), dtype=torch.int64, device=ids.device).scatter_reduce_(0, row, col, "amax")
+    starts = (lengths.cumsum(0) - lengths)[row] + col - 1
+    last = lengths.tolist()
+    documents = [tokens[:length] for tokens, length in zip(ids.tolist(), last, strict=True) if length]
+    tree = tree_of(documents)
+    if len(tree.ids) > WORTH_SHARING * sum(last):
+        inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        return hidden_states(model, ids[inside], Documents(tuple(map(len, documents))), starts)
+    rows = torch.from_numpy(np.concatenate(tree.nodes)).to(ids.device)[starts]
+    shared = Shared.of(tree, ids.device)
     return hidden_states(model, torch.from_numpy(tree.ids).to(ids.device), Documents(tree.lengths), rows, shared)

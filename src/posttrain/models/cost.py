@@ -1,10 +1,10 @@
 """What training and sampling cost, by rules that are stated here. No torch: planning reads it.
 
-Time is arithmetic over a speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the speed of
-matrix products is measured when it is first asked for (a few hundredths of a second), and what stands between the
+Time is arithmetic over a speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the speed
+of matrix products is measured when it is first asked for (a few hundredths of a second), and what stands between the
 products is counted per layer and token; both shares were fitted to training steps of seven shapes (perf/forecast.py
-says how far off they are). Sampling on a CPU goes by the speed that the quickstart's model reached. On a GPU nothing was
-measured: a third of an A100's peak is assumed for training, and a tenth of that for sampling, which waits for memory.
+says how far off they are). Sampling on a CPU goes by the speed that the quickstart's model reached. On a GPU nothing
+was measured: a third of an A100's peak is assumed for training, a tenth of that for sampling, which waits for memory.
 """
 
 from __future__ import annotations
@@ -98,13 +98,15 @@ def training_bytes(
     weight_bytes: float = 4.0,
     state_bytes: float = 12.0,
     recompute: bool = False,
+    length: float = 0.0,
 ) -> float:
-    """Memory of training with at most `tokens` in a micro-batch: weights, gradients, the optimizer's state, activations,
+    """Memory of training with at most `tokens` in a micro-batch: weights, gradients, optimizer state, activations,
     logits, and the program itself.
 
     trained: weights that have gradients (default: all). weight_bytes: of each linear layer's weight; embeddings and
     what is trained beside a frozen base are float32. state_bytes: gradient and optimizer's state of a trained weight.
-    recompute: only the layers' inputs are kept, and one layer in full.
+    recompute: only the layers' inputs are kept, and one layer in full. length: of a sequence; its attention's
+    probabilities are kept on the CPU.
     """
     width = 4 if dtype == "float32" else 2
     embedding = shape.vocabulary * shape.hidden
@@ -113,9 +115,12 @@ def training_bytes(
         learned = state_bytes * shape.parameters
     else:
         learned = (4.0 + state_bytes) * trained
-    kept = 4 * shape.layers + width * ACTIVATIONS if recompute else width * ACTIVATIONS * shape.layers
+    layers = 1 if recompute else shape.layers
+    kept = width * layers * ACTIVATIONS * shape.hidden + (4 * shape.layers * shape.hidden if recompute else 0)
+    if not on_gpu():
+        kept += width * layers * shape.heads * length
     logits = 3 * width * min(tokens * shape.vocabulary, LOGITS)
-    return RUNTIME_BYTES + weights + learned + kept * shape.hidden * tokens + logits
+    return RUNTIME_BYTES + weights + learned + kept * tokens + logits
 
 
 def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float:

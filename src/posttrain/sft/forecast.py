@@ -22,6 +22,7 @@ def pretrain_forecast(config: PretrainConfig, inputs: dict[str, Any]) -> dict[st
         tokens=config.steps * batch,
         batch_tokens=batch,
         seconds=TOKENIZER_SECONDS,
+        length=config.block,
     )
 
 
@@ -34,4 +35,6 @@ def sft_forecast(config: SFTConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     steps = config.steps or -(-round(rows * (config.epochs or 1)) // config.batch_size)
     batch = config.batch_size * min(each, config.max_tokens)
     watching = validation_seconds(config.validation, shape, steps, inputs.get("problems"))
-    return training_forecast(config, shape, steps=steps, tokens=steps * batch, batch_tokens=batch, seconds=watching)
+    return training_forecast(
+        config, shape, steps=steps, tokens=steps * batch, batch_tokens=batch, seconds=watching, length=each
+    )

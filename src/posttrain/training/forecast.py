@@ -20,7 +20,14 @@ METRICS_BYTES = 350  # of one step's line in metrics.jsonl
 
 
 def training_forecast(
-    config: TrainingConfig, shape: Shape, *, steps: int, tokens: float, batch_tokens: float, seconds: float = 0.0
+    config: TrainingConfig,
+    shape: Shape,
+    *,
+    steps: int,
+    tokens: float,
+    batch_tokens: float,
+    seconds: float = 0.0,
+    length: float = 0.0,
 ) -> dict[str, Any]:
     """Of `steps` optimizer steps over `tokens` in all and `batch_tokens` in one; `seconds` is what comes on top.
 
@@ -34,15 +41,15 @@ def training_forecast(
     folder = weights_bytes(shape) if config.lora is None or config.lora.merge else 4.0 * trained + 1e5
     return {
         "seconds": loading_seconds(shape) + working / config.launch.world + seconds,
-        "memory_bytes": memory_bytes(config, shape, min(config.token_budget, batch_tokens)),
+        "memory_bytes": memory_bytes(config, shape, min(config.token_budget, batch_tokens), length),
         "disk_bytes": folders * folder + METRICS_BYTES * steps,
         "dollars": 0.0,
         "makes": {"shape": shape},
     }
 
 
-def memory_bytes(config: TrainingConfig, shape: Shape, tokens: float) -> float:
-    """Peak of one process: method, precision and what several ranks share are in it."""
+def memory_bytes(config: TrainingConfig, shape: Shape, tokens: float, length: float = 0.0) -> float:
+    """Peak of one process: method, precision and what several ranks share are in it. length: of a sequence."""
     state = {"adamw": 12.0, "adamw_8bit": 6.0, "adafactor": 4.0, "sgd": 4.0}[config.optimizer.name]
     share = config.launch.world
     whole = share == 1 or config.launch.strategy == "ddp"
@@ -56,6 +63,7 @@ def memory_bytes(config: TrainingConfig, shape: Shape, tokens: float) -> float:
         weight_bytes=weight / share if config.launch.strategy in SHARDED and share > 1 else weight,
         state_bytes=state if whole else state / share,
         recompute=config.gradient_checkpointing,
+        length=length,
     )
 
 

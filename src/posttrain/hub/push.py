@@ -8,6 +8,7 @@ message and no log.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, 
     write access, when the repository's storage is full, and when the Hub can't be reached.
     """
     check_token(repo)
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -53,9 +53,9 @@ def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, 
         raise PushError(f"push.repo {repo!r} is no name of a repository. Write org/name.") from None
     except HfHubHTTPError as error:
         raise PushError(_refused(repo, error)) from None
-    except ValueError as error:  # what the client makes of an answer of the large-file store
+    except (ValueError, KeyError) as error:  # what the client makes of an answer that it did not expect
         raise PushError(f"the Hub refused files for {repo}: {_first(str(error))} {_later()}") from None
-    except (OSError, httpx.HTTPError) as error:
+    except _transport_errors() as error:
         raise PushError(f"the Hub can't be reached to push to {repo} ({type(error).__name__}). {_later()}") from None
     return commits[0]
 
@@ -67,6 +67,12 @@ def _commit(api: Any, folder: Path, repo: str, branch: str, message: str) -> str
     operations = [CommitOperationAdd(path_in_repo=str(p.relative_to(folder)), path_or_fileobj=p) for p in files]
     done = api.create_commit(repo, operations, commit_message=message, revision=branch)
     return str(done.oid)
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """What the Hub's client lets through when there is no connection: its HTTP library changes with its version."""
+    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (OSError, *(library.HTTPError for library in libraries))
 
 
 def _refused(repo: str, error: Any) -> str:

@@ -1,26 +1,35 @@
-"""What training and sampling cost, by rules of thumb that are stated here. No torch: planning reads it.
+"""What training and sampling cost, by rules that are stated here. No torch: planning reads it.
 
-Time is arithmetic over a stated speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the
-speeds are those the quickstart's model reached on a server's core in float32. On a GPU nothing was measured,
-and they are assumed: a third of an A100's peak for training, and a tenth of that for sampling, which waits for memory.
+Time is arithmetic over a speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the speed
+of matrix products is measured when it is first asked for (a few hundredths of a second), and what stands between the
+products is counted per layer and token; both shares were fitted to training steps of seven shapes (perf/forecast.py
+says how far off they are). Sampling on a CPU goes by the speed that the quickstart's model reached. On a GPU nothing
+was measured: a third of an A100's peak is assumed for training, a tenth of that for sampling, which waits for memory.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import time
+from pathlib import Path
 
 from posttrain.models.size import Shape
 from posttrain.store.environment import hardware
 
-CPU_TRAINING = 4e10  # operations per second and core
-CPU_SAMPLING = 1.5e10
+CPU_SAMPLING = 1.5e10  # operations per second and core
+PRODUCTS = 1.15  # training's products against the square ones that are measured
+BETWEEN = 1.2e6  # what a token costs in a layer beside the products, as so many operations
+PER_LOGIT = 400.0  # … and for each word of the vocabulary: softmax and its gradient
+AMX = 5.0  # bfloat16 products against float32 ones, where the processor has tiles for them
+UPDATE = 2.5e-9  # seconds of the optimizer per trained weight
 GPU_TRAINING = {"float32": 6e12, "bfloat16": 1e14}
 SAMPLING_SHARE = 0.1  # of a GPU's training speed
-RUNTIME_BYTES = 6e8  # Python with torch and transformers loaded
-STARTUP = 4.0  # seconds until torch is loaded and a small model with it
+RUNTIME_BYTES = 5.8e8  # Python with torch, transformers and the pipeline loaded, and one small step done
+STARTUP = 4.5  # seconds until torch is loaded and a small model with it
 LOADING = 1e9  # bytes of weights read per second
 ACTIVATIONS = 17  # numbers kept per hidden unit, layer and token (Korthikanti et al., arXiv:2205.05198, without scores)
-LOGITS_BYTES = 3 * (1 << 25)  # one chunk of the vocabulary projection, its softmax and its gradient
+LOGITS = 1 << 25  # of the vocabulary projection, held at once (models/logprobs.py)
 
 
 def on_gpu() -> bool:
@@ -30,8 +39,40 @@ def on_gpu() -> bool:
 
 def training_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> float:
     """Forward and backward over `tokens`."""
-    speed = GPU_TRAINING.get(dtype, GPU_TRAINING["bfloat16"]) if on_gpu() else CPU_TRAINING * hardware()["cores"]
-    return 6 * shape.working * tokens / speed
+    if on_gpu():
+        return 6 * shape.working * tokens / GPU_TRAINING.get(dtype, GPU_TRAINING["bfloat16"])
+    speed = core_speed() * threads()
+    products = PRODUCTS * (AMX if dtype == "bfloat16" and _has_amx() else 1.0)
+    between = BETWEEN * shape.layers + PER_LOGIT * shape.vocabulary
+    return (6 * shape.working / products + between) * tokens / speed
+
+
+@functools.cache
+def core_speed() -> float:
+    """Operations per second of float32 matrix products on one core here, the best of a few tries."""
+    import numpy as np
+
+    side = 512
+    square = np.ones((side, side), dtype=np.float32)
+    best = 0.0
+    for _ in range(6):
+        began = time.process_time()  # of all threads together, so this is one core's speed
+        square @ square
+        best = max(best, 2.0 * side**3 / max(time.process_time() - began, 1e-6))
+    return best
+
+
+def threads() -> int:
+    """How many cores a training on the CPU will use."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(hardware()["cores"])
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) > 0 else cores
+
+
+@functools.cache
+def _has_amx() -> bool:
+    facts = Path("/proc/cpuinfo")
+    return facts.exists() and " amx_bf16" in facts.read_text(encoding="utf-8", errors="replace")
 
 
 def sampling_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> float:
@@ -48,16 +89,38 @@ def loading_seconds(shape: Shape) -> float:
     return STARTUP + 4 * shape.parameters / LOADING
 
 
-def training_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float:
-    """Memory of training with at most `tokens` in a micro-batch: weights, gradients and AdamW's two moments in float32
-    (16 bytes a weight), activations, one chunk of logits, and the program itself."""
+def training_bytes(
+    shape: Shape,
+    tokens: float,
+    dtype: str = "float32",
+    *,
+    trained: float | None = None,
+    weight_bytes: float = 4.0,
+    state_bytes: float = 12.0,
+    recompute: bool = False,
+    length: float = 0.0,
+) -> float:
+    """Memory of training with at most `tokens` in a micro-batch: weights, gradients, optimizer state, activations,
+    logits, and the program itself.
+
+    trained: weights that have gradients (default: all). weight_bytes: of each linear layer's weight; embeddings and
+    what is trained beside a frozen base are float32. state_bytes: gradient and optimizer's state of a trained weight.
+    recompute: only the layers' inputs are kept, and one layer in full. length: of a sequence; its attention's
+    probabilities are kept on the CPU.
+    """
     width = 4 if dtype == "float32" else 2
-    return (
-        RUNTIME_BYTES
-        + 16 * shape.parameters
-        + width * ACTIVATIONS * shape.hidden * shape.layers * tokens
-        + LOGITS_BYTES
-    )
+    embedding = shape.vocabulary * shape.hidden
+    weights = 4.0 * embedding + weight_bytes * (shape.parameters - embedding)
+    if trained is None:
+        learned = state_bytes * shape.parameters
+    else:
+        learned = (4.0 + state_bytes) * trained
+    layers = 1 if recompute else shape.layers
+    kept = width * layers * ACTIVATIONS * shape.hidden + (4 * shape.layers * shape.hidden if recompute else 0)
+    if not on_gpu():
+        kept += width * layers * shape.heads * length
+    logits = 3 * width * min(tokens * shape.vocabulary, LOGITS)
+    return RUNTIME_BYTES + weights + learned + kept * tokens + logits
 
 
 def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float:

@@ -54,9 +54,13 @@ def supports(model: nn.Module) -> bool:
 
 
 def _altered(module: nn.Module) -> bool:
-    """Hooks or a forward of its own: somebody expects this module to be called (Accelerate, FSDP, a profiler)."""
+    """Hooks, a compiled call or a forward of its own: somebody expects this module to be called (FSDP, a profiler)."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or "forward" in module.__dict__
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._compiled_call_impl is not None
+        or "forward" in module.__dict__
     )
 
 

@@ -43,6 +43,12 @@ class Shape:
         """Numbers that a cache of keys and values keeps for one token."""
         return 2 * self.layers * self.kv_heads * self.head
 
+    def adapters(self, rank: int) -> int:
+        """Numbers in LoRA adapters of `rank` on every linear layer but the output projection."""
+        queries, keys = self.heads * self.head, self.kv_heads * self.head
+        attention = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
+        return self.layers * rank * (attention + 3 * (self.hidden + self.feed_forward))
+
     @property
     def _layer(self) -> int:
         queries, keys = self.heads * self.head, self.kv_heads * self.head

@@ -9,7 +9,7 @@ from posttrain.models.size import tiny_shape
 from posttrain.sft.config import PretrainConfig, SFTConfig
 from posttrain.training.forecast import training_forecast, unknown, validation_seconds
 
-TOKENIZER_SECONDS = 3.0  # to train a tokenizer on some megabytes of text and to encode them
+TOKENIZER_SECONDS = 4.0  # to train a tokenizer on some megabytes of text and to encode them
 
 
 def pretrain_forecast(config: PretrainConfig, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def pretrain_forecast(config: PretrainConfig, inputs: dict[str, Any]) -> dict[st
         tokens=config.steps * batch,
         batch_tokens=batch,
         seconds=TOKENIZER_SECONDS,
+        length=config.block,
     )
 
 
@@ -34,4 +35,6 @@ def sft_forecast(config: SFTConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     steps = config.steps or -(-round(rows * (config.epochs or 1)) // config.batch_size)
     batch = config.batch_size * min(each, config.max_tokens)
     watching = validation_seconds(config.validation, shape, steps, inputs.get("problems"))
-    return training_forecast(config, shape, steps=steps, tokens=steps * batch, batch_tokens=batch, seconds=watching)
+    return training_forecast(
+        config, shape, steps=steps, tokens=steps * batch, batch_tokens=batch, seconds=watching, length=each
+    )

@@ -113,7 +113,8 @@ def train(
         plan.settle()  # scores that are still on their way count when the best is chosen, and belong into the picture
     keeper.finish(done, probe=[s.ids for s in plan.sequences[:8]])
     last = work.metrics.read()
-    draw_loss(last, work.dir / "loss.png")
+    if ranks.first:
+        draw_loss(last, work.dir / "loss.png")
     losses = [r["loss"] for r in last if "loss" in r]
     work.summarise(steps=done, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
 

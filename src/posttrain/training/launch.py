@@ -157,9 +157,11 @@ def _supervised(children: Mapping[int, subprocess.Popen[bytes]]) -> Iterator[Non
     try:
         yield
         for rank, child in children.items():
-            if child.wait(timeout=GRACE) != 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its work is done; it is only slow to leave
+                child.wait(timeout=GRACE)
+            if child.returncode not in (0, None):
                 raise TrainingError(_obituary(rank, child))
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
+    except RuntimeError as error:
         if isinstance(error, PosttrainError):
             raise
         # A peer that is gone closes its connection, and the collective fails here before the child is reaped.

@@ -10,10 +10,12 @@ import pytest
 
 from posttrain.models import tiny_model, train_tokenizer
 from posttrain.models.config import TinyConfig
-from posttrain.models.cost import training_bytes
+from posttrain.models.cost import core_speed, training_bytes
 from posttrain.models.size import read_shape, shape_of, tiny_shape
 from posttrain.pipeline import build_graph, load_recipe, plan_graph
 from posttrain.pipeline.plan import COSTS
+from posttrain.training.config import TrainingConfig
+from posttrain.training.forecast import memory_bytes
 
 QWEN_1_5B = {
     "model_type": "qwen2",
@@ -104,3 +106,31 @@ def test_a_plan_with_forecasts_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_adapters_of_a_shape_are_counted_as_they_are_made() -> None:
+    """73,859,072: rank 64 on all linear layers of Qwen2.5-1.5B; tests/unit/models/test_lora.py counts the tensors."""
+    shape = shape_of(QWEN_1_5B)
+    assert shape is not None
+    assert shape.adapters(64) == 73_859_072
+
+
+def test_every_method_that_saves_memory_is_forecast_to() -> None:
+    shape = shape_of(QWEN_1_5B)
+    assert shape is not None
+
+    def needs(**config: object) -> float:
+        return memory_bytes(TrainingConfig.model_validate(config), shape, 8192)
+
+    full = needs()
+    assert needs(optimizer={"name": "adamw_8bit"}) < full - 5 * shape.parameters
+    assert needs(gradient_checkpointing=True) < full
+    assert needs(lora={"rank": 64}) < full - 11 * shape.parameters
+    assert needs(lora={"rank": 64}, quantize="nf4") < needs(lora={"rank": 64}) - 3 * 1.3e9
+    assert needs(launch={"processes": 4, "strategy": "ddp"}) == full
+    assert needs(launch={"processes": 4, "strategy": "fsdp2"}) < full - 11 * shape.parameters
+
+
+def test_the_speed_of_this_machine_is_measured_once() -> None:
+    assert core_speed() is core_speed()
+    assert 1e8 < core_speed() < 1e13

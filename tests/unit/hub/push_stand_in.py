@@ -43,7 +43,10 @@ def taking(hub: TakingHub) -> Iterator[TakingHub]:
             """Quiet."""
 
         def do_GET(self) -> None:
-            self._send(200, {"sha": "0" * 40, "id": "x", "siblings": []})
+            if self.path.endswith("/refs"):
+                self._send(200, {"branches": [], "converts": [], "tags": []})
+            else:
+                self._send(200, {"sha": "0" * 40, "id": "x", "siblings": []})
 
         def do_PUT(self) -> None:
             body = self._body()

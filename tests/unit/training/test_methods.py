@@ -239,3 +239,37 @@ def test_out_of_memory_says_what_to_change(tmp_path: Path) -> None:
     assert "out of memory" in done.stdout, done.stderr
     assert "lower token_budget (it is 128" in done.stdout
     assert "gradient_checkpointing: true" in done.stdout
+
+
+@pytest.mark.real
+def test_a_compiled_body_has_the_losses_of_the_plain_one(room: Room) -> None:
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on the CPU, and there is none")
+    from posttrain.training.policy import prepare
+
+    model = load_model(room.base)
+    prepare(SFTConfig(steps=1, compile=True), model)
+    assert model.model._compiled_call_impl is not None
+    compiled, plain = room.sft("compiled", compile=True), room.sft("eager")
+    assert column(compiled, "loss") == pytest.approx(column(plain, "loss"), rel=1e-4)
+
+
+def test_rl_with_adapters_has_their_base_as_its_reference(room: Room) -> None:
+    from posttrain.pipeline import run_stage
+
+    config = {
+        "steps": 3,
+        "prompts": 2,
+        "group": 4,
+        "max_tokens": 6,
+        "kl": 0.1,
+        "lora": {"rank": 4},
+        "optimizer": {"lr": 0.05, "schedule": "constant"},
+    }
+    inputs = {"model": room.base, "problems": room.problems}
+    stage = run_stage("rl", config, inputs, room.folder / "rl", quiet=True).path  # type: ignore[arg-type]
+    assert is_adapter(stage / "model")
+    distance = column(stage, "kl")
+    assert distance[0] == pytest.approx(0.0, abs=1e-6), "before the first update policy and base are one"
+    before, after = load_model(room.base).state_dict(), load_model(stage / "model").state_dict()
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])

@@ -121,6 +121,7 @@ def test_trls_kl_as_it_ships_is_the_named_difference() -> None:
     assert "multiplied by r" in PEERS["trl"]["grpo"].differences["kl"]  # type: ignore[union-attr]
 
 
+@pytest.mark.real
 def test_the_stored_values_are_what_the_installed_trl_says(tmp_path: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("no .venv-perf (make perf-env): the stored values of TRL 1.16 stand for it")

@@ -203,7 +203,7 @@ def test_an_engine_lost_in_a_step_costs_that_step_and_no_bit_of_the_result(
     signal = {"group": 4, "reward": {"correct": 0, "function": f"{file}:mine"}}
     calm = rl(parts, tmp_path / "calm", **signal)
     with monkeypatch.context() as patch:
-        patch.setattr("posttrain.rl.loop.NativeEngine", Breaking)
+        patch.setattr("posttrain.engines.native.NativeEngine", Breaking)
         with pytest.raises(EngineError, match="the engine is gone"):
             rl(parts, tmp_path / "rough", **signal)
     assert unfinished(tmp_path / "rough")

@@ -16,7 +16,8 @@ ROLLOUT_BYTES = 8  # of a stored token: its id and its log-probability
 def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     """Rollouts sampled token by token, then one pass forward and backward over those that carry a signal.
 
-    A second look at the old or the reference policy is a forward pass: a third of training.
+    A second look at the old or the reference policy is a forward pass: a third of training. Dynamic sampling draws till
+    all groups carry a signal, or its rounds are used up. Below adapters the base is the reference.
     """
     shape, problems = shape_behind(inputs["model"]), inputs["problems"]
     if shape is None:
@@ -24,9 +25,13 @@ def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     question = question_tokens(problems.facts)
     answer = answer_tokens(problems.facts, config.max_tokens)
     rollouts = config.prompts * config.group
-    sampled = config.steps * (config.prompts * question + rollouts * answer)
+    rounds = min(config.dynamic_sampling.max_rounds, 1 / EFFECTIVE)
+    sampled = config.steps * rounds * (config.prompts * question + rollouts * answer)
     trained = config.steps * rollouts * (question + answer)
-    passes = (1.0 if config.kl else EFFECTIVE) * (1 + (config.updates > 1) / 3 + (config.kl > 0) / 3)
+    in_loss = config.kl > 0 and config.kl_in == "loss"
+    again = config.updates > 1 and (config.staleness > 0 or config.dtype != "float32" or config.engine != "native")
+    share = 1.0 if in_loss else min(1.0, rounds * EFFECTIVE)
+    passes = config.passes * share * (1 + again / 3 + in_loss / 3) + (config.kl > 0 and not in_loss) / 3
     told = training_forecast(
         config,
         shape,
@@ -37,6 +42,6 @@ def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     )
     stored = config.steps // config.keep_rollouts if config.keep_rollouts else 0
     cache = 4 * shape.kv_values * min(config.max_batch, rollouts) * (question + answer)
-    told["memory_bytes"] += weights_bytes(shape) * (2 if config.kl else 1) + cache
+    told["memory_bytes"] += weights_bytes(shape) * (2 if config.kl and config.lora is None else 1) + cache
     told["disk_bytes"] += stored * rollouts * answer * ROLLOUT_BYTES
     return told

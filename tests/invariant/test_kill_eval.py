@@ -78,3 +78,27 @@ def test_an_evaluation_killed_at_random_moments_resumed_regraded_and_compared(
     shown = posttrain("compare", "rough", "other")
     assert shown.returncode == 0, shown.stderr
     assert "pass@2" in shown.stdout
+
+
+def test_all_checkpoints_that_a_training_stage_kept_are_evaluated(
+    tmp_path: Path, posttrain: Callable[..., Any]
+) -> None:
+    tiny = ("hidden=32", "layers=2", "heads=2", "vocabulary=300", "context=256")
+    for command in (
+        ("data", "dataset=synthetic", "train=60", "test=12", "levels=[1]", "out=problems"),
+        (
+            *("pretrain", "corpus=problems", "steps=4", "batch_size=4", "block=32", "checkpoints.every=2", "out=base"),
+            *(f"model.{size}" for size in tiny),
+        ),
+        ("eval", "models=base", "checkpoints=all", "problems=problems", "max_tokens=8", "out=sweep"),
+    ):
+        done = posttrain(*command, "--quiet")
+        assert done.returncode == 0, done.stderr
+    entries = Scores(tmp_path / "sweep").read()["entries"]
+    assert [(e["model"], e.get("step")) for e in entries][-1] == ("base", None)
+    assert {(e["model"], e.get("step")) for e in entries[:-1]} <= {("base@2", 2), ("base@4", 4)}
+    assert len(entries) >= 2
+    assert len({e["weights"] for e in entries}) >= 2
+    wrong = posttrain("eval", "models=base", "checkpoints=[3]", "problems=problems", "out=other")
+    assert wrong.returncode == 2
+    assert "base has none of step 3. It has 2" in wrong.stderr

@@ -307,3 +307,10 @@ def test_a_report_of_suites_says_what_they_did_not_tell(evaluate_suites: Evaluat
     assert "lm_eval/ask:exact_match,flexible-extract" in text
     assert "n/a" in text
     assert "lm_eval/choose:acc_norm" in (made.path / "report.html").read_text()
+
+
+def test_an_adapter_is_not_a_whole_model(evaluate_suites: Evaluate, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "adapter_config.json").write_text("{}")
+    with pytest.raises(RecipeError, match="base is an adapter, and other suites load whole models"):
+        evaluate_suites("ask")

@@ -25,6 +25,7 @@ from posttrain.evals.external.environment import program, variables
 from posttrain.evals.external.job import Job, Outcome, Scored
 from posttrain.evals.external.server import served_model
 from posttrain.evals.metrics import measure
+from posttrain.models.base import is_adapter
 from posttrain.records import Sample
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, fingerprint, write_json
@@ -73,12 +74,23 @@ def _jobs(suites: Sequence[SuiteConfig], models: Sequence[Checkpoint], dtype: st
                     f"{', '.join(m.label for m in models)}. Give each server's model an evaluation of its own."
                 )
             served = served_model(suite.server)
+        else:
+            _refuse_adapters(models)
         jobs += [Job(suite, task, model, dtype, served) for model in models for task in suite.tasks]
     names = [(job.model.label, job.name) for job in jobs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RecipeError(f"suites: {twice[0][1]} is asked for twice. Name a task once, or make two evaluations.")
     return jobs
+
+
+def _refuse_adapters(models: Sequence[Checkpoint]) -> None:
+    for model in models:
+        if is_adapter(model.model_dir):
+            raise RecipeError(
+                f"suites: {model.label} is an adapter, and other suites load whole models. Train it with "
+                "lora.merge: true, or serve it and name the server."
+            )
 
 
 def _key(job: Job, weights: str) -> str:

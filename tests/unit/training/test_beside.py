@@ -95,6 +95,18 @@ def test_training_scores_and_answers_are_those_of_validation_in_the_trainers_pro
     assert not memory_of(folder).exists() or not list(memory_of(folder).glob("step-*"))
 
 
+def test_reinforcement_learning_is_the_same_too(parts: dict[str, Artifact], tmp_path: Path) -> None:
+    inputs = {"model": parts["model"], "problems": parts["problems"]}
+    config = {"steps": 2, "prompts": 2, "group": 2, "max_tokens": 8, "reward": {"format": 1.0}}
+    ends = []
+    for name in ("inside", "beside"):
+        watch = {**WATCH, "every": 1, "beside": name == "beside", "device": "cpu"}
+        made = run_stage("rl", {**config, "validation": watch}, inputs, tmp_path / name, quiet=True, device="cpu")
+        ends.append(made.path)
+    assert same(ends[1], ends[0])
+    assert [r["step"] for r in rows(ends[1]) if "val_n" in r] == [0, 1, 2]
+
+
 def test_training_is_the_same_to_the_bit_as_without_any_validation(
     parts: dict[str, Artifact], inline: Path, tmp_path: Path
 ) -> None:

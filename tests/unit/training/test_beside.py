@@ -50,8 +50,11 @@ def train(parts: dict[str, Artifact], folder: Path, **watch: Any) -> Path:
 
 
 def rows(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """Lines of a file without what two runs of the same can differ in: times, speeds, memory."""
     found = [json.loads(line) for line in (folder / name).read_text().splitlines()]
-    return [{k: v for k, v in row.items() if not k.startswith("seconds") and not k.endswith("_per_s")} for row in found]
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("seconds", "memory")) and "_per_s" not in k} for row in found
+    ]
 
 
 def summary(folder: Path) -> dict[str, Any]:

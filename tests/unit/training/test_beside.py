@@ -50,8 +50,11 @@ def train(parts: dict[str, Artifact], folder: Path, **watch: Any) -> Path:
 
 
 def rows(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """Lines of a file without what two runs of the same can differ in: times, speeds, memory."""
     found = [json.loads(line) for line in (folder / name).read_text().splitlines()]
-    return [{k: v for k, v in row.items() if not k.startswith("seconds") and not k.endswith("_per_s")} for row in found]
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("seconds", "memory")) and "_per_s" not in k} for row in found
+    ]
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -93,6 +96,18 @@ def test_training_scores_and_answers_are_those_of_validation_in_the_trainers_pro
     assert len(rows(folder, "validation.jsonl")) == 4 * 6
     assert not (folder / HOME).exists()
     assert not memory_of(folder).exists() or not list(memory_of(folder).glob("step-*"))
+
+
+def test_reinforcement_learning_is_the_same_too(parts: dict[str, Artifact], tmp_path: Path) -> None:
+    inputs = {"model": parts["model"], "problems": parts["problems"]}
+    config = {"steps": 2, "prompts": 2, "group": 2, "max_tokens": 8, "reward": {"format": 1.0}}
+    ends = []
+    for name in ("inside", "beside"):
+        watch = {**WATCH, "every": 1, "beside": name == "beside", "device": "cpu"}
+        made = run_stage("rl", {**config, "validation": watch}, inputs, tmp_path / name, quiet=True, device="cpu")
+        ends.append(made.path)
+    assert same(ends[1], ends[0])
+    assert [r["step"] for r in rows(ends[1]) if "val_n" in r] == [0, 1, 2]
 
 
 def test_training_is_the_same_to_the_bit_as_without_any_validation(

@@ -116,7 +116,7 @@ def training_bytes(
     else:
         learned = (4.0 + state_bytes) * trained
     layers = 1 if recompute else shape.layers
-    kept = width * layers * ACTIVATIONS * shape.hidden + (4 * shape.layers * shape.hidden if recompute else 0)
+    kept: float = width * layers * ACTIVATIONS * shape.hidden + (4 * shape.layers * shape.hidden if recompute else 0)
     if not on_gpu():
         kept += width * layers * shape.heads * length
     logits = 3 * width * min(tokens * shape.vocabulary, LOGITS)

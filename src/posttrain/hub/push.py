@@ -53,7 +53,9 @@ def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, 
         raise PushError(f"push.repo {repo!r} is no name of a repository. Write org/name.") from None
     except HfHubHTTPError as error:
         raise PushError(_refused(repo, error)) from None
-    except (ValueError, KeyError) as error:  # what the client makes of an answer that it did not expect
+    except (ValueError, KeyError, RuntimeError) as error:  # what the client makes of a failed upload or an odd answer
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise PushError(_refused(repo, error.__cause__)) from None
         raise PushError(f"the Hub refused files for {repo}: {_first(str(error))} {_later()}") from None
     except _transport_errors() as error:
         raise PushError(f"the Hub can't be reached to push to {repo} ({type(error).__name__}). {_later()}") from None

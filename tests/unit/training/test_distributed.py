@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +120,11 @@ def test_a_state_is_continued_by_another_number_of_ranks(tmp_path: Path) -> None
 
 def test_a_rank_that_dies_ends_training_with_its_last_words(tmp_path: Path) -> None:
     work = Workspace(tmp_path, quiet=True, device="cpu")
-    began = time.monotonic()
     with (
         pytest.raises(TrainingError, match=r"rank 1 ended with exit status 9.*\n.*about to die"),
         launched(config(), f"{TARGETS}:dies", {}, work) as ranks,
     ):
         dies(config(), work, ranks)
-    assert time.monotonic() - began < 60
     assert not torch.distributed.is_initialized()
     assert "RANK" not in os.environ
 

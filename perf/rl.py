@@ -123,7 +123,10 @@ class Ours:
         problems = [Problem(str(i), text, "0") for i, text in enumerate(texts)]
         template = replace(get_template("plain"), end=lambda t: int(t.eos_token_id))
         self.pad = int(tokenizer.pad_token_id)
-        engine = NativeEngine(policy, pad_id=self.pad, max_batch=self.config.max_batch, tokenizer=tokenizer)
+        narrow = torch.bfloat16 if case.dtype == "bfloat16" else None  # as the stage samples
+        engine = NativeEngine(
+            policy, pad_id=self.pad, max_batch=self.config.max_batch, tokenizer=tokenizer, dtype=narrow
+        )
         drawer = Drawer(self.config, problems, 0)
         self.collector = EvenIds(self.config, engine, tokenizer, template, None, drawer, 0)
         updater = Updater.make(policy, self.config.optimizer, steps)

@@ -27,7 +27,7 @@ def open_engine(
 ) -> Engine:
     """The engine `name` that serves `model`. The caller closes it, and calls `load_weights` when the model has changed.
 
-    folder: for the logs of a server. dtype: of a server whose config names none; the others compute in the module's.
+    folder: for the logs of a server. dtype: of native, and of a server whose config names none; hf has the module's.
     Raises EngineError where the engine can't be had or doesn't know the model.
     """
     if name == "vllm":
@@ -38,6 +38,10 @@ def open_engine(
         from posttrain.engines.hf import HFEngine
 
         return HFEngine(model, pad_id=pad_id, max_batch=max_batch, tokenizer=tokenizer)
+    import torch
+
     from posttrain.engines.native import NativeEngine
 
-    return NativeEngine(model, pad_id=pad_id, max_batch=max_batch, tokenizer=tokenizer)
+    # Weights that stay float32 under autocast are sampled from in the precision they are trained in.
+    narrow = torch.bfloat16 if dtype == "bfloat16" else None
+    return NativeEngine(model, pad_id=pad_id, max_batch=max_batch, tokenizer=tokenizer, dtype=narrow)

@@ -155,3 +155,11 @@ def test_a_reference_that_is_gone_is_said_when_a_run_goes_on(parts: dict[str, Ar
     with pytest.raises(PosttrainError, match="input model"):
         rl(mine, tmp_path / "rl", reward=function, kl=0.1)
     assert not (tmp_path / "rl" / "model").exists()
+
+
+def test_in_bfloat16_sampler_and_trainer_agree_within_its_precision(parts: dict[str, Artifact], tmp_path: Path) -> None:
+    function, _ = reward(tmp_path)
+    made = rl(parts, tmp_path / "rl", steps=2, reward=function, dtype="bfloat16")
+    lines = json.loads((made.path / "certificate.json").read_text())
+    assert lines["log-probability parity"]["ok"]
+    assert lines["the sampler kept up with the weights"]["ok"]

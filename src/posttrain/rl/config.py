@@ -37,7 +37,8 @@ class RewardConfig(Config):
     format: float = 0.0
     """Weight of a kept format."""
     function: str | None = None
-    """file.py:name, called with prompts, completions and answer; a list of numbers (None = undecided) comes back."""
+    """file.py:name with TRL's signature: called with prompts, completions, completion_ids, answer and the problems'
+    other fields as keywords; a list of numbers (None = undecided) comes back."""
     function_weight: float = 1.0
     timeout: float = Field(60.0, gt=0)
     """Seconds one call of the user's function may take."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import importlib.util
+import inspect
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.errors import RecipeError, TrainingError
-from posttrain.records import Sample
+from posttrain.records import Problem, Sample
 from posttrain.rl.config import RewardConfig
 
 UserFunction = Callable[..., Sequence[float | None]]
@@ -51,12 +52,16 @@ def score(
     config: RewardConfig,
     function: UserFunction | None,
     more: Sequence[Mapping[str, float]] | None = None,
+    problems: Mapping[str, Problem] | None = None,
 ) -> list[Reward]:
     """One Reward per sample, in order. `more`: further components of each, of weight 1 (overlong shaping, KL).
+    `problems`, by id: their fields are columns for the user's function.
 
     TrainingError where the user's function raises, hangs or returns nonsense.
     """
-    theirs: Sequence[float | None] = _call(function, samples, config) if function else [0.0] * len(samples)
+    theirs: Sequence[float | None] = [0.0] * len(samples)
+    if function:
+        theirs = _call(function, _columns(samples, problems or {}), len(samples), config)
     rewards = []
     for i, (sample, extra) in enumerate(zip(samples, theirs, strict=True)):
         assert sample.verdict is not None, "rollouts are graded before they are rewarded"
@@ -77,19 +82,41 @@ def score(
     return rewards
 
 
-def _call(function: UserFunction, samples: Sequence[Sample], config: RewardConfig) -> list[float | None]:
-    """Calls f(prompts=…, completions=…, answer=…) -> list of floats (TRL's signature), with a time limit."""
+def _columns(samples: Sequence[Sample], problems: Mapping[str, Problem]) -> dict[str, list[Any]]:
+    """What TRL's trainer hands to a reward function: prompts, completions, completion_ids, and each column of the data
+    (of a problem: its fields, and whatever the source gave beside)."""
+    columns: dict[str, list[Any]] = {
+        "prompts": [s.question for s in samples],
+        "completions": [s.response for s in samples],
+        "completion_ids": [list(s.token_ids or ()) for s in samples],
+        "answer": [s.gold for s in samples],
+    }
+    found = [problems.get(s.problem_id) for s in samples]
+    for name in ("id", "solution", "choices", "subject", "level"):
+        columns[name] = [getattr(p, name, None) for p in found]
+    for name in sorted({key for p in found if p is not None for key in p.extra} - columns.keys()):
+        columns[name] = [None if p is None else p.extra.get(name) for p in found]
+    return columns
+
+
+def _accepted(function: UserFunction, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The columns that the function names, or all of them where it takes any keyword."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return columns
+    named = {p.name for p in parameters}
+    return {name: values for name, values in columns.items() if name in named}
+
+
+def _call(
+    function: UserFunction, columns: dict[str, list[Any]], count: int, config: RewardConfig
+) -> list[float | None]:
+    """Calls f(prompts=…, completions=…, …) -> list of floats (TRL's signature), with a time limit."""
     result: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def work() -> None:
         try:
-            result.set_result(
-                function(
-                    prompts=[s.question for s in samples],
-                    completions=[s.response for s in samples],
-                    answer=[s.gold for s in samples],
-                )
-            )
+            result.set_result(function(**_accepted(function, columns)))
         except BaseException as error:
             result.set_exception(error)
 
@@ -100,7 +127,7 @@ def _call(function: UserFunction, samples: Sequence[Sample], config: RewardConfi
         values = result.result(timeout=config.timeout)
     except concurrent.futures.TimeoutError:
         raise TrainingError(
-            f"reward function {name!r} did not return within {config.timeout:g} s for {len(samples)} rollouts. No "
+            f"reward function {name!r} did not return within {config.timeout:g} s for {count} rollouts. No "
             "weight was touched. Make it faster or raise reward.timeout, and run again to continue."
         ) from None
     except Exception as error:
@@ -108,7 +135,7 @@ def _call(function: UserFunction, samples: Sequence[Sample], config: RewardConfi
             f"reward function {name!r} raised {type(error).__name__}: {error}. No weight was touched. Fix it and run "
             "again to continue."
         ) from error
-    return _checked(values, len(samples), name)
+    return _checked(values, count, name)
 
 
 def _checked(values: Any, expected: int, name: str) -> list[float | None]:

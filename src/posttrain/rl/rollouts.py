@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -81,7 +81,7 @@ class Collector:
             asked.update(p.id for p in problems)
             graded = self._graded(problems, step)
             began = time.perf_counter()
-            found = self.rewarded(graded, step)
+            found = self.rewarded(graded, step, {p.id: p for p in problems})
             self.seconds["grading"] += time.perf_counter() - began
             self.drawer.learn(found)
             useful += sorted({s.problem_id for s in found if s.advantage})
@@ -137,7 +137,7 @@ class Collector:
         self.seconds["grading"] += time.perf_counter() - sampled
         return found
 
-    def rewarded(self, samples: list[Sample], step: int) -> list[Sample]:
+    def rewarded(self, samples: list[Sample], step: int, problems: Mapping[str, Problem]) -> list[Sample]:
         """The graded samples with reward, its parts, and the group's advantage (None where undecided)."""
         config = self.config
         shaping: list[dict[str, float]] = [{} for _ in samples]
@@ -148,7 +148,7 @@ class Collector:
         if self.distance is not None:
             for part, distance in zip(shaping, self.distance(samples), strict=True):
                 part["kl"] = -config.kl * distance
-        rewards = score(samples, config.reward, self.reward, shaping)
+        rewards = score(samples, config.reward, self.reward, shaping, problems)
         advantages = _advantages(config, samples, rewards)
         return [
             dataclasses.replace(s, reward=r.total, advantage=a, step=step, extra={**s.extra, "reward_parts": r.parts})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from posttrain.errors import RecipeError, TrainingError
-from posttrain.records import Sample, Verdict
+from posttrain.records import Problem, Sample, Verdict
 from posttrain.rl.config import RewardConfig, RLConfig
 from posttrain.rl.rewards import load_function, score
 
@@ -35,6 +35,18 @@ def test_a_users_function_gets_what_trl_gives_and_adds_its_share():
     (reward,) = score([sample(True)], RewardConfig(function="f.py:shout", function_weight=2.0), shout)
     assert reward.total == pytest.approx(2.0)
     assert reward.parts["function"] == 0.5
+
+
+def test_a_users_function_gets_the_columns_of_the_data():
+    problem = Problem("p", "3 + 4?", "7", level=2, extra={"source": "book", "answer": "not the gold"})
+    given = {}
+
+    def look(completions, **columns):
+        given.update(columns)
+        return [0.0] * len(completions)
+
+    score([sample(True)], RewardConfig(function="f.py:look"), look, problems={sample(True).problem_id: problem})
+    assert (given["level"], given["source"], given["answer"], given["subject"]) == ([2], ["book"], ["7"], [None])
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,11 @@ class Ranks:
             return optimizer
         within = _Within(model)
         if self.deepspeed:
+            if self.strategy == "zero3":
+                from deepspeed.runtime.zero import register_external_parameter
+
+                # The loss reads the output projection's weight itself, which ZeRO-3 gathers only for its own module.
+                register_external_parameter(within, model.get_output_embeddings().weight)
             self._within, wrapped = self.accelerator.prepare(within, optimizer)
             inner: torch.optim.Optimizer = wrapped.optimizer
             return inner
@@ -207,7 +212,7 @@ def cut_like(full: Tensor, like: Any) -> Tensor:
 
 
 def _gathered(parameter: Any) -> Tensor:
-    from deepspeed.zero import GatheredParameters
+    from deepspeed.runtime.zero import GatheredParameters
 
     with GatheredParameters([parameter]):
         copy: Tensor = parameter.detach().cpu().clone()

@@ -167,7 +167,7 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
     Our own checkpoints record their tokenizer's digest; for others, ids beyond the embedding table are the sign.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = int(model.get_input_embeddings().num_embeddings)  # its weight may be cut in parts
     if len(tokenizer) > rows:
         raise ModelError(
             f"{of.label}: the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}. They are not a pair: "

@@ -33,6 +33,7 @@ def online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """The Hub's client as its variables would set it up, had they been there when it was imported."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
     monkeypatch.setenv("HF_ENDPOINT", url)
     monkeypatch.setenv("HF_TOKEN", KEY)
 

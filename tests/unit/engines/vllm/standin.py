@@ -88,6 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the log is for what went wrong."""
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A client that hung up is no news: the log is for what went wrong."""
+
+
 def main() -> None:
     options = dict(zip(sys.argv[3::2], sys.argv[4::2], strict=False))
     faults = Path(options["--model"], "FAULTS")
@@ -100,7 +105,7 @@ def main() -> None:
         print(json.dumps(dict(os.environ)), flush=True)
     if Handler.faults.get("exit"):
         sys.exit(3)
-    ThreadingHTTPServer(("127.0.0.1", int(options["--port"])), Handler).serve_forever()
+    Server(("127.0.0.1", int(options["--port"])), Handler).serve_forever()
 
 
 if __name__ == "__main__":

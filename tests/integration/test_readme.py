@@ -162,7 +162,9 @@ def test_the_architecture_page_lists_the_rooms_that_exist_and_no_others() -> Non
     block = re.search(r"^src/posttrain/\n(.*?)^tests/", text, re.MULTILINE | re.DOTALL)
     assert block
     listed = {
-        name for line in block[1].splitlines() for name in re.findall(r"(?:^|\s)([a-z_]+(?:/|\.py))(?=\s)", line[:26])
+        name
+        for line in block[1].splitlines()
+        for name in re.findall(r"(?:^|\s)([a-z0-9_]+(?:/|\.py))(?=\s)", line[:26])
     }
     package = ROOT / "src" / "posttrain"
     rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}

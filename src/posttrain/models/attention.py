@@ -3,8 +3,8 @@
 Axes: n rows (tokens), Q query heads, K key/value heads, D head size.
 
 On a GPU in half precision variable-length FlashAttention takes all documents at once: the package flash-attn where it
-is installed, PyTorch's own otherwise. Everywhere else each document is attended to by itself, so that neither a mask
-nor padding exists.
+is installed, PyTorch's own otherwise. Everywhere else documents of like length stand side by side, padded at the end:
+causality alone keeps padding away from what is real, so that no mask exists.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -46,17 +46,53 @@ def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
         ends = torch.tensor((0, *documents.lengths)).cumsum(0).to(q.device, torch.int32)
         mixed = varlen(q[:rows], k[:rows], v[:rows], ends, max(documents.lengths))
     else:
-        parts = (torch.split(z[:rows], list(documents.lengths)) for z in (q, k, v))
-        mixed = torch.cat([_alone(*one) for one in zip(*parts, strict=True)])
+        mixed = _side_by_side(q, k, v, documents)
     return F.pad(mixed.flatten(1), (0, 0, 0, q.shape[0] - rows))
 
 
-def _alone(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One document: [t, Q, D]."""
+PADDING = 1.25  # documents stand side by side as long as that makes no more than this many rows of each real one
+
+
+def _side_by_side(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
+    """[rows, Q, D]: one call of scaled_dot_product_attention for each bucket of documents of like length."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    q, k, v = (z.transpose(0, 1)[None] for z in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+    batches, back = _layout(documents.lengths)
+    found = []
+    for rows, real in batches:
+        q_, k_, v_ = (z[rows.to(z.device)].transpose(1, 2) for z in (q, k, v))
+        out = F.scaled_dot_product_attention(q_, k_, v_, is_causal=True).transpose(1, 2)
+        found.append(out[real.to(out.device)])
+    return found[0] if len(found) == 1 else torch.cat(found)[back.to(q.device)]
+
+
+@lru_cache(maxsize=64)  # every layer of a micro-batch asks for the same
+def _layout(lengths: tuple[int, ...]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """Per bucket (row of each place [documents, longest], which places are real), and where each row then stands."""
+    long = torch.tensor(lengths)
+    first = long.cumsum(0) - long
+    batches, order = [], []
+    for bucket in _buckets(lengths):
+        at = torch.arange(int(long[bucket].max()))
+        real = at < long[bucket, None]
+        rows = first[bucket, None] + at
+        order.append(rows[real])
+        batches.append((torch.where(real, rows, first[bucket, None]), real))
+    return batches, torch.cat(order).argsort()
+
+
+def _buckets(lengths: tuple[int, ...]) -> list[list[int]]:
+    """The documents in buckets of like length, each bucket in ascending order of its documents."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    buckets: list[list[int]] = [[]]
+    real = 0
+    for i in order:
+        if buckets[-1] and (len(buckets[-1]) + 1) * lengths[i] > PADDING * (real + lengths[i]):
+            buckets.append([])
+            real = 0
+        buckets[-1].append(i)
+        real += lengths[i]
+    return [sorted(bucket) for bucket in buckets]
 
 
 @cache

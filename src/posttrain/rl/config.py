@@ -154,8 +154,6 @@ class RLConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RLConfig:
-        if self.launch.world > 1:
-            raise ValueError(f"rl trains in one process, and launch asks for {self.launch.world}. Leave launch out")
         if self.group == 1 and self.advantage != "none":
             raise ValueError(
                 f"advantage {self.advantage!r} compares the rollouts of a group, and 'group' is 1. "

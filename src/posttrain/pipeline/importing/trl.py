@@ -81,9 +81,20 @@ def convert_grpo(settings: Settings, processes: int) -> dict[str, Any]:
     body["optimizer"] = trainer.optimizer(settings, rate=1e-6)
     body |= trainer.precision(settings, default=True) | trainer.checkpointing(settings, default=True)
     body |= trainer.checkpoints(settings) | trainer.validation(settings)
-    body |= trainer.launch(settings, processes) | trainer.pushing(settings)
+    body |= trainer.pushing(settings)
+    _in_one_process(settings, processes)
     settings.leave_all(VLLM)
     return {**recipe, "stages": {"problems": _data(settings, "data"), "rl": body}}
+
+
+def _in_one_process(settings: Settings, processes: int) -> None:
+    """What asks for more ranks has no place: `rl` trains in one process."""
+    for key, value in trainer.launch(settings, processes).get("launch", {}).items():
+        settings.leave(
+            {"processes": "num_processes", "strategy": "deepspeed or fsdp"}.get(key, key),
+            value,
+            "rl trains in one process; further GPUs sample: engine: vllm with vllm.replicas",
+        )
 
 
 def _head(settings: Settings, what: str) -> dict[str, Any]:

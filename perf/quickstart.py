@@ -52,23 +52,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smoke form")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    facts = machine()
-    rows = [measure(seed, smoke=given.quick) for seed in given.seed]
-    for row in rows:
-        models = "  ".join(f"{m['name']} {m['accuracy']:.1%}" for m in row["models"])
+    facts, rows = machine(), []
+    for seed in given.seed:
+        rows.append(measure(seed, smoke=given.quick))
+        show(rows[-1])
+        if given.json:  # after each seed: an interrupted measurement keeps what it has
+            result = {"title": "quickstart", "machine": facts, "rows": rows, "ratios": {}}
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def show(row: dict[str, Any]) -> None:
+    """One seed's numbers, a line for all models and one for each comparison."""
+    models = "  ".join(f"{m['name']} {m['accuracy']:.1%}" for m in row["models"])
+    sys.stdout.write(
+        f"seed {row['seed']}: {row['seconds']} s, again {row['seconds_when_all_is_reused']} s  {models}\n"
+    )
+    for c in row["comparisons"]:
+        low, high = c["interval"]
         sys.stdout.write(
-            f"seed {row['seed']}: {row['seconds']} s, again {row['seconds_when_all_is_reused']} s  {models}\n"
+            f"  {c['a']} → {c['b']}: {100 * c['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+            f"p = {c['p']:.1e}: {c['verdict']}\n"
         )
-        for c in row["comparisons"]:
-            low, high = c["interval"]
-            sys.stdout.write(
-                f"  {c['a']} → {c['b']}: {100 * c['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-                f"p = {c['p']:.1e}: {c['verdict']}\n"
-            )
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"title": "quickstart", "machine": facts, "rows": rows, "ratios": {}}
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -65,9 +65,7 @@ def main() -> None:
 def show(row: dict[str, Any]) -> None:
     """One seed's numbers, a line for all models and one for each comparison."""
     models = "  ".join(f"{m['name']} {m['accuracy']:.1%}" for m in row["models"])
-    sys.stdout.write(
-        f"seed {row['seed']}: {row['seconds']} s, again {row['seconds_when_all_is_reused']} s  {models}\n"
-    )
+    sys.stdout.write(f"seed {row['seed']}: {row['seconds']} s, again {row['seconds_when_all_is_reused']} s  {models}\n")
     for c in row["comparisons"]:
         low, high = c["interval"]
         sys.stdout.write(

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
+    "contamination": "Which training rows are a benchmark's own questions, or their twins?",
     "benchmarks": "List the benchmarks: items, licence, and whether the mirror holds them.",
     "export-samples": "Write the samples of an evaluation in lm-eval's format.",
     "plan": "Show what a run would do, and what it would cost.",

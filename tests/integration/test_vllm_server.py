@@ -283,7 +283,9 @@ def test_a_lora_adapter_is_served_beside_its_base_and_brought_up_to_date(
         assert engine.proofs[-1].moved > 0.01
         server = engine.replicas[0].server
         assert server is not None
+        family = psutil.Process(server.process.pid).children(recursive=True)
         os.kill(server.process.pid, signal.SIGTERM)  # the watchdog: the server ends with it
+        psutil.wait_procs(family, timeout=60)  # else eight short answers may come before the end
         again = list(engine.generate(some_prompts(4, engine.vocab), sampling))
         assert (len(again), engine.restarts, engine.proofs[-1].ok) == (8, 1, True)
         assert parity(engine, adapted, [c.prompt_ids + c.token_ids for c in again]).holds(1e-4)

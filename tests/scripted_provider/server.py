@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -48,7 +49,7 @@ class ScriptedProvider:
         }
         self._began = time.monotonic()
         self._storms: dict[Storm, float] = {}  # storm → when it began
-        self._allowed: list[float] = []  # times of requests that the rate let through, the last `window` seconds
+        self._allowed: deque[float] = deque()  # times of requests that the rate let through, the last `window` seconds
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -214,7 +215,8 @@ class ScriptedProvider:
         if self.script.rate is None:
             return True
         now, window = self.now(), self.script.window
-        self._allowed = [t for t in self._allowed if t > now - window]
+        while self._allowed and self._allowed[0] <= now - window:
+            self._allowed.popleft()
         if len(self._allowed) >= self.script.rate * window / 60:
             return False
         self._allowed.append(now)

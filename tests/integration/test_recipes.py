@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
@@ -17,7 +18,7 @@ from posttrain.models.config import TinyConfig
 from posttrain.models.size import shape_of, tiny_shape
 from posttrain.pipeline import Graph, Node, build_graph, load_recipe, plan_graph, run_graph, shipped_recipes
 from posttrain.pipeline.plan import describe
-from posttrain.store import Checkpoint, Manifest
+from posttrain.store import Checkpoint, Manifest, Problems
 
 RECIPES = shipped_recipes()
 TRAINING = ("sft", "rl", "dpo")
@@ -155,7 +156,45 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "scores": {"benchmarks": ["gsm8k_cot"], "temperature": 0.0},
     },
 }
-SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42}
+DISTILLED = {
+    "epochs": 2,
+    "batch_size": 4 * 4,
+    "lora.rank": 64,
+    "lora.alpha": 128,
+    "lora.dropout": 0.08,
+    "lora.targets": "all-linear",
+    "quantize": "nf4",
+    "dtype": "bfloat16",
+    "optimizer.name": "adamw",
+    "optimizer.lr": 1e-5,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup": 0.1,
+}
+TEACHERS = ("gpt-4o-mini", "deepseek-chat", "gemini-2.0-flash", "reference")
+PUBLISHED |= {
+    "gsm8k-distill": {
+        "problems": {"dataset": "gsm8k", "calculator_marks": "keep", "limit": None, "validation": None},
+        **{f"traces--{name}": {"teacher": name} for name in TEACHERS},
+        **{f"student--{name}": DISTILLED for name in TEACHERS},
+        **{f"scores--{name}": {"temperature": 0.0, "results": True, "split": "test"} for name in TEACHERS},
+    },
+    "gsm8k-r1-traces": {
+        "problems": {"dataset": "gsm8k", "validation": 512},
+        "traces": {
+            "teacher": "deepseek-reasoner",
+            "split": "train",
+            "samples": 1,
+            "max_tokens": 2048,
+            "define.deepseek-reasoner.limits": {"concurrency": 52, "retries": 5},
+            "clean": True,
+        },
+    },
+    "math-reasoning-dataset": {
+        "problems": {"dataset": "math"},
+        "traces": {"batch.kind": "fireworks", "format": "r1_zero", "keep": "all", "grading": "math"},
+    },
+}
+SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42} | {"gsm8k-distill": 42, "math-reasoning-dataset": 1337}
 
 
 def whole(name: str) -> Graph:
@@ -283,3 +322,41 @@ def test_a_recipes_own_data_travels_with_it() -> None:
                 if "/smoke/" in value:
                     assert Path(value).is_relative_to(path.parent / "smoke")
                     assert Path(value).exists()
+
+
+def test_four_students_differ_in_nothing_but_their_teacher_and_are_scored_one_by_one() -> None:
+    graph = whole("gsm8k-distill")
+    students = [node for node in graph.nodes.values() if node.base == "student"]
+    assert [flat(node) for node in students] == [["Qwen/Qwen2.5-1.5B-Instruct", f"traces--{name}"] for name in TEACHERS]
+    assert len({node.seed for node in students}) == 1
+    assert [flat(graph.nodes[f"scores--{name}"])[0] for name in TEACHERS] == [f"student--{name}" for name in TEACHERS]
+    assert flat(graph.nodes["results"]) == ["base-scores", *(f"scores--{name}" for name in TEACHERS)]
+    for name in TEACHERS[:3]:
+        limits = graph.nodes[f"traces--{name}"].config.resolved(name).limits  # type: ignore[attr-defined]
+        assert limits.concurrency > 1
+
+
+def test_the_smoke_form_of_the_distillation_writes_what_its_author_kept(tmp_path: Path) -> None:
+    graph = build_graph(load_recipe("gsm8k-distill", smoke=True))
+    run_graph(graph, tmp_path / "run", quiet=True, say=lambda line: None)
+    for name in ("solver", "flawed-solver", "reference", "flawed"):
+        after = json.loads((tmp_path / f"run/scores--{name}/evaluation_results.json").read_text())
+        assert [entry["model"] for entry in after] == [f"student--{name}"]
+    rows = json.loads((tmp_path / "run/results/evaluation_results.json").read_text())
+    assert len(rows) == 5
+    assert [row["training_loss"] is None for row in rows] == [True, False, False, False, False]
+    log = json.loads((tmp_path / "run/results/training_log.json").read_text())
+    assert [one["model"] for one in log if one["stage"] == "sft"] == [row["model"] for row in rows[1:]]
+    assert all(one["loss"] for one in log)
+
+
+def test_the_data_sets_hold_both_files(tmp_path: Path) -> None:
+    for name in ("gsm8k-r1-traces", "math-reasoning-dataset"):
+        run_graph(build_graph(load_recipe(name, smoke=True)), tmp_path / name, quiet=True, say=lambda line: None)
+        sizes = {p.name: len(pq.read_table(p)) for p in (tmp_path / name / "traces/dataset").glob("*.parquet")}
+        assert sizes["all.parquet"] > sizes["correct.parquet"] > 0
+    rows = pq.read_table(tmp_path / "math-reasoning-dataset/traces/dataset/correct.parquet").to_pylist()
+    assert all(row["response"].endswith(f"</think> <answer> {row['gold']} </answer>") for row in rows)
+    train = {p.question for p in Problems(tmp_path / "math-reasoning-dataset/problems").read("train")}
+    held = {p.question for s in ("validation", "test") for p in Problems(tmp_path / "math-reasoning-dataset/problems").read(s)}
+    assert {row["question"] for row in rows} <= train - held

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posttrain.errors import ProviderError, RecipeError
-from posttrain.providers import Budget, Reply, Request, Teacher, ask
+from posttrain.errors import BudgetError, LockedError, ProviderError, RecipeError
+from posttrain.providers import Budget, Live, Reply, Request, Teacher, ask
 from posttrain.traces import pilot
 from posttrain.traces.local import put
 from posttrain.traces.pilot import Forecast, dollars
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from posttrain.traces.config import TracesConfig
 
 JOURNALS = "journals"
+LOOK = 2.0  # seconds between two looks at a journal that another stage writes
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ class Plan:
     requests: Mapping[str, Request]
     asked: Mapping[str, tuple[Asked, ...]]
     journal: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The replies of the config's own teachers; where only a pilot was asked for, the lines that tell of it."""
+
+    replies: tuple[tuple[Asked, Reply], ...]
+    lines: tuple[str, ...]
 
 
 def plans_of(
@@ -92,66 +102,105 @@ def folder_name(teacher: str) -> str:
 
 def ask_all(
     config: TracesConfig, chosen: Sequence[Problem], template: Template, work: Workspace, *, only_pilot: bool = False
-) -> list[tuple[Asked, Reply]]:
-    """The replies of the config's own teachers; those beside are asked and journaled too.
+) -> Outcome:
+    """Asks the config's own teachers and those beside, whose replies are journaled only.
 
-    only_pilot: ask the pilot's problems, tell what all would cost, and return nothing. ProviderError where more requests
-    stay without a reply than `allow_failed`; what has come is in the journals.
+    only_pilot: stops after the pilot. ProviderError where more requests stay without a reply than `allow_failed`; what
+    has come is in the journals.
     """
     plans = plans_of(config, chosen, template, journals_folder(config, work.dir))
+    budget = Budget(config.max_cost)
+    told: list[Forecast] = []
     if config.pilot is not None:
-        _ask_pilot(config, chosen, plans, template, work)
+        told = _ask_pilot(config, chosen, plans, template, budget, work)
+        lines = tuple(line for one in told for line in one.lines())
         if only_pilot:
-            return []
-    found = _run(config, plans, {name: list(plan.requests) for name, plan in plans.items()}, work, "asking")
+            return Outcome((), lines)
+        for line in lines:
+            work.note(line)
+        _check_cost(config, told)
+    found = _run(config, plans, {name: list(plan.requests) for name, plan in plans.items()}, budget, work, "asking")
     _check_failures(config, plans, found)
-    return [
+    answered = tuple(
         (asked, reply)
         for name in config.teachers
         if name in plans
         for key, reply in found[name].items()
         if reply.finish_reason != "error"
         for asked in plans[name].asked[key]
-    ]
+    )
+    return Outcome(answered, ())
 
 
 def _run(
-    config: TracesConfig, plans: Mapping[str, Plan], keys: Mapping[str, Sequence[str]], work: Workspace, label: str
+    config: TracesConfig,
+    plans: Mapping[str, Plan],
+    keys: Mapping[str, Sequence[str]],
+    budget: Budget,
+    work: Workspace,
+    label: str,
 ) -> dict[str, dict[str, Reply]]:
     """Asks what `keys` names, of all teachers at once; replies by teacher and key."""
     found: dict[str, dict[str, Reply]] = {name: {} for name in plans}
     with Watch(work, label, {name: len(keys[name]) for name in plans}) as watch:
 
-        def opened(name: str) -> Iterator[Reply]:
-            plan = plans[name]
-            requests = [plan.requests[key] for key in keys[name]]
-            budget = Budget(config.max_cost) if config.max_cost is not None else None
-            return _stream(config, plan, requests, budget, watch)
+        def opened(name: str) -> Callable[[], Iterator[Reply]]:
+            requests = [plans[name].requests[key] for key in keys[name]]
+            return lambda: _patient(lambda: _stream(config, plans[name], requests, budget, watch), watch)
 
-        for name, reply in at_once({name: (lambda name=name: opened(name)) for name in plans}):  # type: ignore[misc]
+        for name, reply in at_once({name: opened(name) for name in plans}):
             found[name][reply.key] = reply
-            watch.add(name, reply)
+            watch.add(reply)
     return found
 
 
+def _patient(opened: Callable[[], Iterator[Reply]], watch: Watch) -> Iterator[Reply]:
+    """A stream, as soon as no other stage that asks the same teacher writes its journal."""
+    told = False
+    while True:
+        stream = opened()
+        try:
+            first = next(stream, None)
+        except LockedError as error:
+            if not told:
+                watch.say(f"waiting: {error}")
+            told = True
+            time.sleep(LOOK)
+            continue
+        if first is not None:
+            yield first
+            yield from stream
+        return
+
+
 def _stream(
-    config: TracesConfig, plan: Plan, requests: Sequence[Request], budget: Budget | None, watch: Watch
+    config: TracesConfig, plan: Plan, requests: Sequence[Request], budget: Budget, watch: Watch
 ) -> Iterator[Reply]:
+    look = watch.look(plan.teacher.name)
     if config.batch is None:
-        return ask(
-            plan.teacher, requests, plan.journal, budget=budget, retry_truncated=config.retry_truncated,
-            progress=watch.told(plan.teacher.name),
+        yield from ask(
+            plan.teacher, requests, plan.journal, budget=budget, progress=look, retry_truncated=config.retry_truncated
         )
+        return
     from posttrain.providers.batch import BatchSettings, ask_batch
 
-    settings = BatchSettings(**config.batch.model_dump())
-    return ask_batch(plan.teacher, requests, plan.journal, settings, budget=budget, say=watch.say)
+    live, settings = Live(), BatchSettings(**config.batch.model_dump())
+    for reply in ask_batch(plan.teacher, requests, plan.journal, settings, budget=budget, say=watch.say):
+        if not reply.journaled:
+            live.count(reply)
+            look(live)
+        yield reply
 
 
 def _ask_pilot(
-    config: TracesConfig, chosen: Sequence[Problem], plans: Mapping[str, Plan], template: Template, work: Workspace
-) -> None:
-    """Asks a few, drawn by the stage's seed, and tells what all will cost. RecipeError where max_cost won't do."""
+    config: TracesConfig,
+    chosen: Sequence[Problem],
+    plans: Mapping[str, Plan],
+    template: Template,
+    budget: Budget,
+    work: Workspace,
+) -> list[Forecast]:
+    """Asks a few, drawn by the stage's seed, and tells what all will cost. RecipeError where max_cost buys less."""
     assert config.pilot is not None
     numbers = range(len(chosen))
     drawn = random.Random(work.derive("pilot")).sample(numbers, min(config.pilot, len(chosen)))
@@ -166,32 +215,35 @@ def _ask_pilot(
         for name, plan in plans.items()
     }
     try:
-        found = _run(config.model_copy(update={"batch": None}), plans, few, work, "pilot")
+        found = _run(config.model_copy(update={"batch": None}), plans, few, budget, work, "pilot")
     except BudgetError as error:
         raise RecipeError(
             f"max_cost: ${config.max_cost:g} is smaller than the pilot of {config.pilot}: {error} Raise max_cost, or lower "
             "pilot or max_tokens; what has come is in the journal."
         ) from None
+    told: list[Forecast] = []
     for name, plan in plans.items():
         replies = [reply for reply in found[name].values() if reply.finish_reason != "error"]
         if not replies:
             why = next((r.error for r in found[name].values() if r.error), "no reply")
             raise ProviderError(f"teacher '{name}' answered nothing of the pilot: {why}. Look at the teacher's settings.")
-        told = pilot.forecast_all(plan.teacher, replies, len(plan.requests))
-        pilot.keep(plan.journal.parent, told)
-        for line in told.lines():
-            work.note(line)
-        _check_cost(config, told)
+        one = pilot.forecast_all(plan.teacher, replies, len(plan.requests), batch=config.batch is not None)
+        pilot.keep(plan.journal.parent, one)
+        told.append(one)
+    return told
 
 
-def _check_cost(config: TracesConfig, told: Forecast) -> None:
+def _check_cost(config: TracesConfig, told: Sequence[Forecast]) -> None:
     """RecipeError where even the low end of the forecast is above what may be spent."""
-    if config.max_cost is None or told.dollars is None or told.dollars.low <= config.max_cost:
+    sums = [one.dollars for one in told if one.dollars is not None]
+    low = sum(one.low for one in sums)
+    if config.max_cost is None or low <= config.max_cost:
         return
+    names = ", ".join(one.teacher for one in told)
+    high = sum(one.high for one in sums)
     raise RecipeError(
-        f"teacher '{told.teacher}' will cost {dollars(told.dollars.value)} [{dollars(told.dollars.low)}, "
-        f"{dollars(told.dollars.high)}], and max_cost is {dollars(config.max_cost)}. Raise it, or ask fewer problems "
-        "(limit); the pilot's replies are kept."
+        f"{names} will cost {dollars(sum(one.value for one in sums))} [{dollars(low)}, {dollars(high)}], and max_cost is "
+        f"{dollars(config.max_cost)}. Raise it, or ask fewer problems (limit); the pilot's replies are kept."
     )
 
 

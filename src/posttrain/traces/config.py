@@ -95,7 +95,7 @@ class TracesConfig(Config):
     pilot: int | None = Field(None, ge=2, json_schema_extra=_HOW)
     """Ask so many problems first, and tell from them what all will cost."""
     max_cost: float | None = Field(None, gt=0, json_schema_extra=_HOW)
-    """Dollars that a teacher may cost at most, with what its journal has cost already."""
+    """Dollars that the stage's teachers may cost at most, with what their journals have cost already."""
     batch: BatchConfig | None = Field(None, json_schema_extra=_HOW)
     """Ask by the provider's batch interface: {} or settings."""
     push: DatasetPushConfig | None = Field(None, json_schema_extra=_HOW)
@@ -178,6 +178,10 @@ class TracesConfig(Config):
             raise ValueError(f"samples is {self.samples}, and {copying[0]!r} has one solution of each problem. Leave it out")
         if copying and self.format not in ("solution", "r1_zero"):
             raise ValueError(f"format {self.format!r} is for teachers that are asked, not for {copying[0]!r}")
+        if self.max_cost is not None and self.asked and self.max_tokens is None:
+            raise ValueError("max_cost can't be kept without max_tokens: an answer may cost any amount. Set max_tokens")
+        if self.batch is not None and self.retry_truncated is not None:
+            raise ValueError("retry_truncated is not offered in batches; leave one of the two out")
         for name in self.asked:
             if self.max_cost is not None and self.resolved(name).prices is None:
                 raise ValueError(
@@ -185,7 +189,6 @@ class TracesConfig(Config):
                     f"define: {{{name}: {{prices: {{input: …, output: …}}}}}} (dollars per million tokens)"
                 )
         return self
-
 
 
 def _identity(teacher: Teacher) -> dict[str, Any]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from posttrain.traces.config import TracesConfig
+    from posttrain.stage import Workspace
+    from posttrain.traces.config import DatasetPushConfig, TracesConfig
 
 FOLDER = "dataset"
 ALL, CORRECT = "all.parquet", "correct.parquet"
@@ -168,3 +169,19 @@ def _teacher_line(name: str, samples: Sequence[Sample]) -> str:
         dollars(sum(c for c in costs if c is not None)) if None not in costs else "unknown",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def push(folder: Path, config: DatasetPushConfig, work: Workspace) -> None:
+    """Sends the data set to the Hub. What the Hub does not take is told and can be sent later: the traces stand."""
+    from posttrain.hub.push import PushError, push_folder
+
+    try:
+        commit = push_folder(
+            folder, config.repo, ["main"], private=config.private, message=work.dir.name, repo_type="dataset"
+        )
+    except PushError as error:
+        work.note(f"the data set is not on the Hub: {error} Later: posttrain push {work.dir} --repo {config.repo}")
+        work.summarise(push_failed=1)
+    else:
+        work.note(f"data set {config.repo}: {commit}")
+        work.summarise(pushed=1)

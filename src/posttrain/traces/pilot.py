@@ -42,7 +42,7 @@ class Forecast:
     prompt_tokens: Range | None
     completion_tokens: Range | None
     dollars: Range | None
-    seconds: Range
+    seconds: Range | None
     truncated: Range
     correct: Range | None = None
 
@@ -52,7 +52,7 @@ class Forecast:
         for name, one in (("tokens in", self.prompt_tokens), ("tokens out", self.completion_tokens)):
             told.append(f"  {name:<12}{_number(one)}")
         told.append(f"  {'money':<12}{_money(self.dollars)}")
-        told.append(f"  {'time':<12}{_span(self.seconds, _duration)}")
+        told.append(f"  {'time':<12}{_time_told(self.seconds)}")
         told.append(f"  {'truncated':<12}{_span(self.truncated, _percent)}")
         if self.correct is not None:
             told.append(f"  {'correct':<12}{_span(self.correct, _percent)}")
@@ -60,9 +60,12 @@ class Forecast:
 
 
 def forecast_all(
-    teacher: Teacher, replies: Sequence[Reply], requests: int, *, correct: int | None = None
+    teacher: Teacher, replies: Sequence[Reply], requests: int, *, correct: int | None = None, batch: bool = False
 ) -> Forecast:
-    """What `requests` will cost, from the `replies` to some of them. correct: how many of those the grader calls so."""
+    """What `requests` will cost, from the `replies` to some of them. correct: how many of those the grader calls so.
+
+    batch: the others are asked in batches, at that price and in a time that nobody knows.
+    """
     n = len(replies)
     prompt = _total([r.prompt_tokens for r in replies], requests)
     completion = _total([r.completion_tokens for r in replies], requests)
@@ -72,15 +75,18 @@ def forecast_all(
         requests=requests,
         prompt_tokens=prompt,
         completion_tokens=completion,
-        dollars=_total([r.cost for r in replies], requests),
-        seconds=_time(teacher, replies, requests, prompt, completion),
+        dollars=_total([r.cost for r in replies], requests, teacher.prices.batch if batch and teacher.prices else 1.0),
+        seconds=None if batch else _time(teacher, replies, requests, prompt, completion),
         truncated=_share(sum(r.finish_reason == "length" for r in replies), n),
         correct=None if correct is None else _share(correct, n),
     )
 
 
-def _total(values: Sequence[float | int | None], requests: int) -> Range | None:
-    """Of all requests: the known ones as they are, the others by the interval of a prediction, never below nothing."""
+def _total(values: Sequence[float | int | None], requests: int, scale: float = 1.0) -> Range | None:
+    """Of all requests: the known ones as they are, the others by the interval of a prediction.
+
+    scale: what each of the others counts of the pilot's.
+    """
     from scipy import stats
 
     known = [float(v) for v in values if v is not None]
@@ -90,10 +96,10 @@ def _total(values: Sequence[float | int | None], requests: int) -> Range | None:
     mean = sum(known) / n
     so_far = sum(known)
     if n < 2 or not rest:
-        return Range(so_far + rest * mean, so_far, so_far + rest * mean if not rest else math.inf)
+        return Range(so_far + scale * rest * mean, so_far, math.inf if rest else so_far)
     deviation = math.sqrt(sum((v - mean) ** 2 for v in known) / (n - 1))
-    half = rest * float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation * math.sqrt(1 / rest + 1 / n)
-    middle = so_far + rest * mean
+    half = scale * rest * float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation * math.sqrt(1 / rest + 1 / n)
+    middle = so_far + scale * rest * mean
     return Range(middle, max(so_far, middle - half), middle + half)
 
 
@@ -137,6 +143,10 @@ def per_request(told: dict[str, Any], name: str) -> float | None:
 
 def _number(one: Range | None) -> str:
     return "unknown: the provider doesn't count" if one is None else _span(one, lambda v: f"{v:,.0f}")
+
+
+def _time_told(one: Range | None) -> str:
+    return "unknown: batches take up to a day" if one is None else _span(one, _duration)
 
 
 def _money(one: Range | None) -> str:

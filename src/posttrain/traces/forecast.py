@@ -11,7 +11,7 @@ from posttrain.traces.pilot import NAME, per_request
 
 ANSWER_TOKENS = 300  # of an answer with its steps, where nothing is known of it; a reasoning model's are far longer
 PROMPT_TOKENS = 30  # that chat markup and instructions add
-SECONDS = 20.0  # of one reply
+SECONDS = 8.0  # of one reply
 
 
 def forecast(config: TracesConfig, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Run:
         try:
             await self._dispatch()
             await self._drain()
+            self._say_what_is_kept()
         finally:
             await self._lanes.close()
             await self._committer.close()
@@ -116,11 +117,15 @@ class Run:
         self._wake.set()
 
     def _stop_with(self, why: str, remedy: str) -> None:
-        teacher, kept = self._teacher, len(self._journal)
+        teacher = self._teacher
         remedy = remedy.format(key_env=teacher.key_env or "key_env", base_url=teacher.base_url, model=teacher.model)
-        end = f"{kept} replies are kept in {self._journal.path}: the same command goes on from there."
-        text = f"teacher '{teacher.name}' at {teacher.base_url} {why}. {remedy} {end}"
+        text = f"teacher '{teacher.name}' at {teacher.base_url} {why}. {remedy}"
         self._fail(ProviderError(hide(text, self._secret)))
+
+    def _say_what_is_kept(self) -> None:
+        if type(self.error) is ProviderError:
+            end = f"{len(self._journal)} replies are kept in {self._journal.path}: the same command goes on from there."
+            self.error = ProviderError(f"{self.error} {end}")
 
     async def _rest(self, seconds: float | None) -> None:
         """Until something happens, at most so long."""

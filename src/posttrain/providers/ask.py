@@ -7,16 +7,19 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posttrain.errors import ProviderError
 from posttrain.providers.budget import Budget
-from posttrain.providers.jobs import Job, larger, make_job
+from posttrain.providers.jobs import Job, journaled, larger, make_job
 from posttrain.providers.journal import Journal
 from posttrain.providers.keys import find_key
 from posttrain.providers.live import Live
 from posttrain.providers.reply import Reply
-from posttrain.providers.run import Run, journaled
 from posttrain.providers.teacher import Request, Teacher
+
+if TYPE_CHECKING:
+    from posttrain.providers.run import Run
 
 AHEAD = 256  # requests taken from the caller beyond those that may be in flight
 SHOWN = 0.25  # seconds between two calls of `progress`
@@ -58,6 +61,8 @@ def _stream(
     progress: Callable[[Live], None],
     retry_truncated: int | None,
 ) -> Iterator[Reply]:
+    from posttrain.providers.run import Run  # httpx and asyncio, which a config that names a teacher has no use for
+
     with Journal(path) as journal:
         budget.open(journal, teacher)
         run = Run(teacher, secret, journal, budget)

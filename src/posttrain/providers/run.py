@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import queue
 import threading
 import time
@@ -21,7 +20,7 @@ from posttrain.providers import journal as records
 from posttrain.providers.ballast import room_for
 from posttrain.providers.budget import Budget
 from posttrain.providers.commit import Committer
-from posttrain.providers.jobs import Job, Jobs
+from posttrain.providers.jobs import Job, Jobs, journaled
 from posttrain.providers.keys import hide
 from posttrain.providers.lanes import Lanes
 from posttrain.providers.live import Live
@@ -349,16 +348,6 @@ class Run:
             self._teacher, job.key, job.request.sample, job.attempts, self._loop.time() - job.began, hide(why, self._secret)
         )
         self._deliver(job.joined(reply))
-
-
-def journaled(teacher: Teacher, journal: records.Journal, key: str) -> Reply | None:
-    """The reply that the journal has under `key`; None where there is none that can be read."""
-    if key not in journal:
-        return None
-    try:
-        return dataclasses.replace(parse_reply(teacher, journal.read(key)), journaled=True)
-    except UnreadableReply:
-        return None  # the process died before it could say so: asked again
 
 
 def _charset(headers: httpx.Headers) -> str | None:

@@ -214,6 +214,20 @@ def test_two_teachers_do_not_slow_one_another(tmp_path: Path) -> None:
     assert max(together) < 1.3 * alone + 0.3
 
 
+def test_a_server_that_restarts_in_the_middle_is_waited_for(tmp_path: Path) -> None:
+    first = ScriptedProvider(Script(latency=0.02)).__enter__()
+    second = ScriptedProvider(Script(latency=0.02), port=first.port)
+    replies = []
+    teacher = teacher_at(first.url, concurrency=16, requests_per_minute=6000)
+    for reply in ask(teacher, questions(200), tmp_path / "j.jsonl"):
+        replies.append(reply)
+        if len(replies) == 60:
+            first.__exit__()
+            threading.Timer(0.7, second.__enter__).start()
+    second.__exit__()
+    answered_exactly_once(replies, 200)
+
+
 def test_leaving_early_keeps_what_arrives_and_loses_nothing(tmp_path: Path) -> None:
     with ScriptedProvider(Script(latency=0.05)) as provider:
         stream = ask(teacher_at(provider.url, requests_per_minute=60_000), questions(10_000), tmp_path / "j.jsonl")

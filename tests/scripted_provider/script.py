@@ -76,6 +76,7 @@ class Ledger:
     in_flight: int = 0
     peak: int = 0  # most requests at once
     early: int = 0  # requests that came while a Retry-After was running
+    storms: list[tuple[float, float]] = field(default_factory=list)  # when each began and ends
     barred_until: float = 0.0
     barred_since: float = 0.0
 
@@ -111,9 +112,13 @@ class Ledger:
             "arrivals": self.arrivals,
             "peak": self.peak,
             "early": self.early,
+            "storms": self.storms,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Ledger:
         counters = {name: Counter(values[name]) for name in ("asked", "answered", "outcomes")}
-        return cls(**counters, arrivals=list(values["arrivals"]), peak=values["peak"], early=values["early"])
+        storms = [(began, ends) for began, ends in values["storms"]]
+        return cls(
+            **counters, arrivals=list(values["arrivals"]), peak=values["peak"], early=values["early"], storms=storms
+        )

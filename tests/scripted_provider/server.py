@@ -207,7 +207,12 @@ class ScriptedProvider:
     def _storm(self) -> Storm | None:
         count, now = len(self.ledger.arrivals), self.now()
         for storm in self.script.storms:
-            if count >= storm.after and now < self._storms.setdefault(storm, now) + storm.seconds:
+            if count < storm.after:
+                continue
+            if storm not in self._storms:
+                self._storms[storm] = now
+                self.ledger.storms.append((now, now + storm.seconds))
+            if now < self._storms[storm] + storm.seconds:
                 return storm
         return None
 

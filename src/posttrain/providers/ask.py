@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posttrain.errors import ProviderError
 from posttrain.providers.budget import Budget
-from posttrain.providers.jobs import Job, larger, make_job
+from posttrain.providers.jobs import Job, journaled, larger, make_job
 from posttrain.providers.journal import Journal
 from posttrain.providers.keys import find_key
 from posttrain.providers.live import Live
-from posttrain.providers.reply import Reply, UnreadableReply, parse_reply
-from posttrain.providers.run import Run
+from posttrain.providers.reply import Reply
 from posttrain.providers.teacher import Request, Teacher
+
+if TYPE_CHECKING:
+    from posttrain.providers.run import Run
 
 AHEAD = 256  # requests taken from the caller beyond those that may be in flight
 SHOWN = 0.25  # seconds between two calls of `progress`
@@ -57,27 +61,31 @@ def _stream(
     progress: Callable[[Live], None],
     retry_truncated: int | None,
 ) -> Iterator[Reply]:
+    from posttrain.providers.run import Run  # httpx and asyncio, which a config that names a teacher has no use for
+
     with Journal(path) as journal:
         budget.open(journal, teacher)
         run = Run(teacher, secret, journal, budget)
         shown = _Shown(run.live, progress)
         run.start()
         try:
-            for reply in _answers(teacher, run, journal, iter(requests), retry_truncated):
-                shown.now_and_then()
-                yield reply
+            yield from _answers(teacher, run, shown, journal, iter(requests), retry_truncated)
+            run.stop()
+            if run.error is not None:  # the last reply brought it
+                raise run.error
         finally:
             run.stop()
             shown.now()
 
 
 def _answers(
-    teacher: Teacher, run: Run, journal: Journal, source: Iterator[Request], retry_truncated: int | None
+    teacher: Teacher, run: Run, shown: _Shown, journal: Journal, source: Iterator[Request], retry_truncated: int | None
 ) -> Iterator[Reply]:
     waiting: dict[str, int] = {}  # key → requests that wait for its reply
     most = teacher.limits.concurrency + AHEAD
     more = True
     while more or waiting:
+        shown.now_and_then()
         while more and len(waiting) < most and run.outbox.empty():
             request = next(source, None)
             if request is None:
@@ -97,7 +105,10 @@ def _answers(
                 run.submit(known)
         if not waiting:
             continue
-        item = run.outbox.get()
+        try:
+            item = run.outbox.get(timeout=SHOWN)
+        except queue.Empty:
+            continue
         if isinstance(item, BaseException):
             raise item
         for _ in range(waiting.pop(item.key)):
@@ -106,24 +117,15 @@ def _answers(
 
 def _known(teacher: Teacher, journal: Journal, job: Job) -> Reply | Job:
     """The journaled reply to a job, or the job that is to be done: itself, or its larger attempt."""
-    reply = _read(teacher, journal, job.key)
+    reply = journaled(teacher, journal, job.key)
     if reply is None:
         return job
     if reply.finish_reason != "length" or larger(job.request, job.retry_truncated) is None:
         return reply
     again = job.larger(teacher, reply)
     assert again is not None
-    second = _read(teacher, journal, again.key)
+    second = journaled(teacher, journal, again.key)
     return again if second is None else dataclasses.replace(again.joined(second), journaled=True)
-
-
-def _read(teacher: Teacher, journal: Journal, key: str) -> Reply | None:
-    if key not in journal:
-        return None
-    try:
-        return dataclasses.replace(parse_reply(teacher, journal.read(key)), journaled=True)
-    except UnreadableReply:
-        return None  # the process died before it could say so: asked again
 
 
 class _Shown:

@@ -8,7 +8,8 @@ import json
 import random
 from dataclasses import dataclass
 
-from posttrain.providers.reply import Reply
+from posttrain.providers.journal import Journal
+from posttrain.providers.reply import Reply, UnreadableReply, parse_reply
 from posttrain.providers.teacher import Request, Teacher, key_of, worst_cost
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds: full jitter below min(LONGEST, FIRST · 2^n) (Brooker 2015)
@@ -94,6 +95,16 @@ def larger(request: Request, max_tokens: int | None) -> Request | None:
         return None
     name = "max_tokens" if "max_tokens" in request.sampling else "max_completion_tokens"
     return dataclasses.replace(request, sampling={**request.sampling, name: max_tokens})
+
+
+def journaled(teacher: Teacher, journal: Journal, key: str) -> Reply | None:
+    """The reply that the journal has under `key`; None where there is none that can be read."""
+    if key not in journal:
+        return None
+    try:
+        return dataclasses.replace(parse_reply(teacher, journal.read(key)), journaled=True)
+    except UnreadableReply:
+        return None  # the process died before it could say so: asked again
 
 
 class Jobs:

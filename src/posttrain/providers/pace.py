@@ -35,8 +35,8 @@ FIRST_WINDOW = 8  # requests at once to a server of which nothing is known
 class Pace:
     """A number that is cut when it was too high and grows back towards `most`."""
 
-    def __init__(self, most: float, first: float | None = None) -> None:
-        self.most = most
+    def __init__(self, most: float, least: float, first: float | None = None) -> None:
+        self.most, self.least = most, least
         self.value = most if first is None else first
         self._plateau = most  # where it stood when it was last cut
         self._cut_at = -math.inf
@@ -46,7 +46,7 @@ class Pace:
         """fresh: there were successes since the last cut, so where it stands now tells something."""
         if fresh:
             self._plateau = self.value
-        self.value = max(self.most * LEAST, min(1.0, self.most), self.value * factor)
+        self.value = max(self.least, self.value * factor)
         self._cut_at = self._grown_at = until
 
     def grow(self, now: float) -> None:
@@ -61,9 +61,10 @@ class Pacer:
 
     def __init__(self, limits: Limits, now: float, seed: int | None = None) -> None:
         per_minute = limits.requests_per_minute
-        self.rate = Pace(per_minute / 60 * HEADROOM) if per_minute is not None else None
+        most = (per_minute or 0.0) / 60 * HEADROOM
+        self.rate = Pace(most, most * LEAST) if per_minute is not None else None
         first = min(FIRST_WINDOW, limits.concurrency) if self.rate is None else None
-        self.window = Pace(float(limits.concurrency), first)
+        self.window = Pace(float(limits.concurrency), 1.0, first)
         self.closed_until = -math.inf
         self.waves = 0  # in a row, without a success between them
         self.all_waves = 0
@@ -88,7 +89,7 @@ class Pacer:
             return math.inf
         wait = max(0.0, self.closed_until - now)
         if self.rate is not None:
-            wait = max(wait, self._tat - max(BURST, 1e-9) - now)
+            wait = max(wait, self._tat - BURST - now)
         if self._refill is not None:
             self._fill(now)
             missing = min(tokens, self._capacity) - self._level

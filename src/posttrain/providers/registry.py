@@ -38,12 +38,12 @@ def get_teacher(name: str, overrides: Mapping[str, Any] | None = None, registry:
         entry = {"provider": owner, "model": model} if model and owner in providers else {}
     given = dict(overrides or {})
     owner = str(given.get("provider") or entry.get("provider") or "")
-    if owner and owner not in providers and owner not in (name, given.get("provider")):
+    values = _merged(_merged(providers.get(owner, {}), entry), given)
+    if owner and owner not in providers and "base_url" not in values:
         raise ProviderError(
             f"teacher '{name}' names the provider '{owner}', which no table has.{did_you_mean(owner, providers)} "
-            f"Known providers: {', '.join(sorted(providers))}."
+            f"Known providers: {', '.join(sorted(providers))}; or give base_url."
         )
-    values = _merged(_merged(providers.get(owner, {}), entry), given)
     if not entry and not ({"base_url", "model"} <= set(values)):
         raise ProviderError(
             f"no teacher is called '{name}'.{did_you_mean(name, teachers)} Known: {', '.join(sorted(teachers))}; or "

@@ -120,7 +120,7 @@ def _without_text(teacher: Teacher, raw: Mapping[str, Any], finish: Finish, why:
         completion_tokens=None,
         reasoning_tokens=None,
         cached_tokens=None,
-        cost=0.0 if finish == "content_filter" and teacher.prices is not None else None,
+        cost=0.0 if raw.get("status", 200) != 200 else None,  # a request that was refused is not charged
         seconds=float(raw.get("seconds", 0.0)),
         model=teacher.model,
         attempts=int(raw.get("attempt", 1)),

@@ -20,7 +20,7 @@ from posttrain.providers import journal as records
 from posttrain.providers.ballast import room_for
 from posttrain.providers.budget import Budget
 from posttrain.providers.commit import Committer
-from posttrain.providers.jobs import Job, Jobs
+from posttrain.providers.jobs import Job, Jobs, journaled
 from posttrain.providers.keys import hide
 from posttrain.providers.lanes import Lanes
 from posttrain.providers.live import Live
@@ -50,7 +50,7 @@ class Run:
         self._fresh: deque[Job] = deque()
         self._jobs = Jobs()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._stopped = False
         self._answered = self._refused = self._unreached = 0
         self._connected = False
@@ -66,12 +66,13 @@ class Run:
 
     def submit(self, job: Job) -> None:
         self._fresh.append(job)
-        self._loop.call_soon_threadsafe(self._wake.set)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the error that ended it is in the outbox
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     def stop(self) -> None:
         """Ends the run; what is in flight has a moment to arrive. Returns when everything is written."""
         self._stopped = True
-        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(self._wake.set)
         self._thread.join()
 
@@ -80,12 +81,12 @@ class Run:
     def _work(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:
-            self._error = self._error or error
+        except BaseException as error:  # to be raised in the caller's thread
+            self.error = self.error or error
         finally:
             self._up.set()
-        if self._error is not None:
-            self.outbox.put(self._error)
+        if self.error is not None:
+            self.outbox.put(self.error)
 
     async def _serve(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
@@ -100,25 +101,30 @@ class Run:
         try:
             await self._dispatch()
             await self._drain()
+            self._say_what_is_kept()
         finally:
             await self._lanes.close()
             await self._committer.close()
 
     @property
     def _over(self) -> bool:
-        return self._stopped or self._error is not None
+        return self._stopped or self.error is not None
 
     def _fail(self, error: BaseException) -> None:
-        if self._error is None:
-            self._error = error
+        if self.error is None:
+            self.error = error
         self._wake.set()
 
     def _stop_with(self, why: str, remedy: str) -> None:
-        teacher, kept = self._teacher, len(self._journal)
+        teacher = self._teacher
         remedy = remedy.format(key_env=teacher.key_env or "key_env", base_url=teacher.base_url, model=teacher.model)
-        end = f"{kept} replies are kept in {self._journal.path}: the same command goes on from there."
-        text = f"teacher '{teacher.name}' at {teacher.base_url} {why}. {remedy} {end}"
+        text = f"teacher '{teacher.name}' at {teacher.base_url} {why}. {remedy}"
         self._fail(ProviderError(hide(text, self._secret)))
+
+    def _say_what_is_kept(self) -> None:
+        if type(self.error) is ProviderError:
+            end = f"{len(self._journal)} replies are kept in {self._journal.path}: the same command goes on from there."
+            self.error = ProviderError(f"{self.error} {end}")
 
     async def _rest(self, seconds: float | None) -> None:
         """Until something happens, at most so long."""
@@ -141,6 +147,7 @@ class Run:
             if not self.proof.allows(len(self._tasks)):
                 await self._rest(None)
                 continue
+            self._look()
             delay = self._pacer.delay(self._loop.time(), job.tokens, len(self._tasks))
             if delay > 0:
                 await self._rest(min(delay, 1.0))
@@ -175,18 +182,22 @@ class Run:
         self._pacer.sent(self._loop.time(), job.tokens)
         task = asyncio.create_task(self._attempt(job))
         self._tasks.add(task)
-        self.live.in_flight = len(self._tasks)
         task.add_done_callback(lambda task: self._ended(task, job))
 
     def _ended(self, task: asyncio.Task[None], job: Job) -> None:
         self._tasks.discard(task)
         self._room -= room_for(job.request.max_tokens)
-        self.live.in_flight = len(self._tasks)
-        self.live.seconds = self._loop.time() - self._began
-        self.live.closed_for = max(0.0, self._pacer.closed_until - self._loop.time())
+        self._look()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
         self._wake.set()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        self.live.in_flight = len(self._tasks)
+        self.live.waves = self._pacer.all_waves
+        self.live.seconds = now - self._began
+        self.live.closed_for = max(0.0, self._pacer.closed_until - now)
 
     async def _drain(self) -> None:
         """What is in flight is paid for, so it is waited for; a caller who has left gets a moment only."""
@@ -272,12 +283,13 @@ class Run:
         if (error := self.proof.see(reply)) is not None:
             self._fail(error)
         again = job.larger(self._teacher, reply)
-        if again is not None and again.key in self._journal:
-            self._deliver(again.joined(parse_reply(self._teacher, self._journal.read(again.key))))
-        elif again is not None and not self._over:
-            self._fresh.appendleft(again)
-        else:
+        known = journaled(self._teacher, self._journal, again.key) if again is not None else None
+        if again is None or self._over:
             self._deliver(job.joined(reply))
+        elif known is not None:
+            self._deliver(again.joined(known))
+        else:
+            self._fresh.appendleft(again)
 
     def _deliver(self, reply: Reply) -> None:
         self.outbox.put(reply)
@@ -314,7 +326,6 @@ class Run:
             self.live.faults += 1
             self._pacer.faulted(now, job.sent_at)
             again = job.faulted(now, limits.retries)
-        self.live.waves = self._pacer.all_waves
         self._look_whether_closed(now, outcome.why)
         if again:
             self._jobs.put(job)

@@ -80,6 +80,16 @@ class Quirks(Config):
     headers: dict[str, str] = Field({}, json_schema_extra=_HOW)
     """Sent with every request; never the API key, which is key_env's."""
 
+    @field_validator("headers")
+    @classmethod
+    def _hold_no_key(cls, headers: dict[str, str]) -> dict[str, str]:
+        if secret := [name for name in headers if re.search("auth|key|token", name, re.IGNORECASE)]:
+            raise ProviderError(
+                f"quirks.headers has {secret[0]!r}, whose value would be stored in manifests. Put the key into an "
+                "environment variable and its name into key_env; it is sent as Authorization: Bearer."
+            )
+        return headers
+
 
 class Teacher(Config):
     """Who is asked, and how. The API key is not in it: `key_env` names the variable that holds it."""

@@ -194,7 +194,10 @@ PUBLISHED |= {
         "traces": {"batch.kind": "fireworks", "format": "r1_zero", "keep": "all", "grading": "math"},
     },
 }
-SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42} | {"gsm8k-distill": 42, "math-reasoning-dataset": 1337}
+SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42} | {
+    "gsm8k-distill": 42,
+    "math-reasoning-dataset": 1337,
+}
 
 
 def whole(name: str) -> Graph:
@@ -358,5 +361,9 @@ def test_the_data_sets_hold_both_files(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "math-reasoning-dataset/traces/dataset/correct.parquet").to_pylist()
     assert all(row["response"].endswith(f"</think> <answer> {row['gold']} </answer>") for row in rows)
     train = {p.question for p in Problems(tmp_path / "math-reasoning-dataset/problems").read("train")}
-    held = {p.question for s in ("validation", "test") for p in Problems(tmp_path / "math-reasoning-dataset/problems").read(s)}
+    held = {
+        p.question
+        for s in ("validation", "test")
+        for p in Problems(tmp_path / "math-reasoning-dataset/problems").read(s)
+    }
     assert {row["question"] for row in rows} <= train - held

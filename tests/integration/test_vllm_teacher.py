@@ -29,7 +29,7 @@ START_SECONDS = 300.0
 
 
 def command_of(model: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    """As one would start it by hand: with its tokenizer, since a teacher is asked in text. Skips where there is no vLLM."""
+    """As one would start it by hand, with its tokenizer: a teacher is asked in text. Skips where there is no vLLM."""
     try:
         environment = find_environment(VLLMConfig())
     except EngineError as error:
@@ -80,7 +80,12 @@ def test_200_problems_are_answered_once_though_the_server_dies_in_the_middle(tmp
     port = free_port()
     journal = tmp_path / "journals" / "mine" / "replies.jsonl"
     limits = {"concurrency": 8, "retries": 20, "waves": 60, "timeout": 60}
-    own = {"base_url": f"http://{HOST}:{port}/v1", "model": "tiny", "prices": {"input": 0, "output": 0}, "limits": limits}
+    own = {
+        "base_url": f"http://{HOST}:{port}/v1",
+        "model": "tiny",
+        "prices": {"input": 0, "output": 0},
+        "limits": limits,
+    }
     config = {"teacher": "mine", "define": {"mine": own}, "max_tokens": 12, "temperature": 1.0}
     deaths: list[int] = []
 

@@ -24,7 +24,9 @@ def cuts(folder: Path, limit: int, problem: str | None, rule: str | None) -> Non
     from posttrain.traces.rows import cuts_of
 
     if not (folder / "samples.parquet").is_file():
-        raise DataError(f"{folder} holds no traces: there is no samples.parquet in it. Give the folder of a traces stage.")
+        raise DataError(
+            f"{folder} holds no traces: there is no samples.parquet in it. Give the folder of a traces stage."
+        )
     counts: Counter[str] = Counter()
     total = touched = shown = 0
     for sample in Samples(folder).read():
@@ -39,7 +41,9 @@ def cuts(folder: Path, limit: int, problem: str | None, rule: str | None) -> Non
             shown += 1
             for name, one in found.items():
                 click.echo(click.style(f"{sample.problem_id} #{sample.index}, {name}", bold=True))
-                click.echo(marked(one.text, one.cuts, before=click.style("[-", fg="red"), after=click.style("-]", fg="red")))
+                click.echo(
+                    marked(one.text, one.cuts, before=click.style("[-", fg="red"), after=click.style("-]", fg="red"))
+                )
                 click.echo()
     for name, count in counts.most_common():
         click.echo(f"{count:7,}  {name}")

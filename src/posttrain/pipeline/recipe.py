@@ -37,8 +37,8 @@ class RecipeFile(Config):
     matrix: lists of values; stages that name a key are made once per value. A value may be a mapping with a `name`
       and fields, which ``{key.field}`` stands for.
     stages: bodies by name.
-    options: settings with names, e.g. {scale: {default: full, choices: {full: {}, small: {problems.limit: 100}}}}; `scale=small`
-      lays that choice's overrides over the recipe, and adds -small to the run's name.
+    options: settings with names, e.g. {scale: {default: full, choices: {full: {}, small: {problems.limit: 9}}}};
+      `scale=small` lays that choice's overrides over the recipe, and adds -small to the run's name.
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
@@ -179,7 +179,9 @@ def _choose(values: dict[str, Any], overrides: list[str], where: str, *, smoke: 
         choice = chosen[name]
         if choice not in option.choices:
             known = ", ".join(option.choices)
-            raise RecipeError(f"{where}: {name} is {choice!r}.{did_you_mean(choice, option.choices)} It may be: {known}.")
+            raise RecipeError(
+                f"{where}: {name} is {choice!r}.{did_you_mean(choice, option.choices)} It may be: {known}."
+            )
         for key, value in option.choices[choice].items():
             _override(values, str(key).split("."), value, f"{where}: {name}: {choice}", merge=True)
         if choice != option.default and not smoke:

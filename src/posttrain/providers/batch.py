@@ -1,8 +1,8 @@
 """Asking by a provider's batch interface: hours instead of minutes, at half the price. The journal is that of `ask`.
 
-Requests are handed over under their keys, and a batch under a name of ours that is written down before (batch_ledger), so
-that nothing is handed over twice. Files of replies are kept as they came before they are read. A reply counts for its key
-only where it answers that key's question (batch_check); whatever is missing, misplaced or failed is handed over again.
+Requests are handed over under their keys, and a batch under a name of ours that is written down before (batch_ledger),
+so that nothing is handed over twice. Files of replies are kept as they came before they are read. A reply counts for
+its key only where it answers that key's question (batch_check); what is missing, misplaced or failed goes out again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def ask_batch(
     headers = {**dialect.headers(secret), **teacher.quirks.headers}
     http = BatchHTTP(headers, secret=secret, timeout=teacher.limits.timeout, pause=min(1.0, settings.poll))
     with Journal(journal) as book, closing(http):
-        desk = _Desk(teacher, wanted, book, Ledger(journal.with_name("batches.jsonl")), dialect, http, settings, budget, say)
+        desk = _Desk(
+            teacher, wanted, book, Ledger(journal.with_name("batches.jsonl")), dialect, http, settings, budget, say
+        )
         if budget is not None:
             budget.open(book, teacher)
         yield from desk.journaled()
@@ -118,7 +120,9 @@ class _Desk:
                 found = self.dialect.find(self.http, batch.name)
                 if found is None:
                     self.ledger.ended(batch, "never made")
-                    self._record([self._error(batch, key, "never handed over") for key in batch.keys if key not in self.book])
+                    self._record(
+                        [self._error(batch, key, "never handed over") for key in batch.keys if key not in self.book]
+                    )
                     continue
                 self.ledger.made(batch, found)
             self.say(f"batch {batch.name} of an earlier run is waited for ({len(batch.keys):,} requests)")
@@ -203,7 +207,7 @@ class _Desk:
         doubts = self._doubts(parsed, batch)
         wrong |= doubts
         missing = [key for key in batch.keys if key not in records and key not in wrong]
-        wrong |= {key: f"the batch {state.status} without it" for key in missing}
+        wrong |= dict.fromkeys(missing, f"the batch {state.status} without it")
         fresh = [key for key in parsed if key not in doubts and key not in self.book]
         self._record([records[key] for key in fresh])
         failures = [key for key in wrong if key not in self.book]
@@ -215,13 +219,13 @@ class _Desk:
         self.say(told + (f", {len(wrong):,} without, e.g. {next(iter(wrong.values()))}" if wrong else ""))
         if state.status == "failed" and not raws:
             raise ProviderError(
-                f"teacher '{self.teacher.name}' could not run batch {batch.name}: {state.said or 'it does not say why'}. "
+                f"teacher '{self.teacher.name}' could not run batch {batch.name}: {state.said or 'nothing is said'}. "
                 "Correct that, or leave batch out."
             )
         yield from (parsed[key] for key in fresh if key in self.wanted)
 
     def _lines(self, batch: Batch, state: State) -> tuple[dict[str, Any], dict[str, str]]:
-        """(raw completion by key, what went wrong by key) of a batch's files; the first of several lines of a key counts."""
+        """(raw completion by key, what went wrong by key) of a batch's files; a key's first line counts."""
         raws: dict[str, Any] = {}
         wrong: dict[str, str] = {}
         strange = twice = 0
@@ -243,7 +247,7 @@ class _Desk:
         return raws, {key: why for key, why in wrong.items() if key not in raws}
 
     def _doubts(self, parsed: dict[str, Reply], batch: Batch) -> dict[str, str]:
-        """Replies that don't answer their question. Those to requests of other stages can't be told, and are believed."""
+        """Replies that don't answer their question. Those to requests of other stages are believed."""
 
         def question(key: str) -> str:
             return "\n".join(message["content"] for message in self.wanted[key].messages)

@@ -30,7 +30,7 @@ _LEAST_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What is looked at: the question as it was sent, the reply with its reasoning, the server's count of the prompt."""
+    """The question as it was sent, the reply with its reasoning, the server's count of the prompt."""
 
     question: str
     reply: str

@@ -156,7 +156,9 @@ class Gemini:
         )
         where = begun.headers.get("x-goog-upload-url")
         if not where:
-            raise BatchRefusedError(f"{self.host} named no address to upload a batch to. Look at the teacher's base_url.")
+            raise BatchRefusedError(
+                f"{self.host} named no address to upload a batch to. Look at the teacher's base_url."
+            )
         uploaded = http.json(
             "POST",
             where,
@@ -215,7 +217,7 @@ class Gemini:
 
 @dataclass(frozen=True)
 class Fireworks:
-    """`base` ends in /v1/accounts/{account}; a job's and its data sets' names are ours, so making one twice is refused."""
+    """`base` ends in /v1/accounts/{account}. Names of jobs and data sets are ours, so making one twice is refused."""
 
     base: str
     model: str

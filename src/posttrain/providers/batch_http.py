@@ -51,7 +51,9 @@ class BatchHTTP:
             except httpx.TransportError as problem:
                 fact = self._hidden(f"{type(problem).__name__}: {problem}")
                 if not repeat:
-                    raise UncertainError(f"{url}: {fact}. Whether the batch was made is asked at the next start.") from None
+                    raise UncertainError(
+                        f"{url}: {fact}. Whether the batch was made is asked at the next start."
+                    ) from None
                 continue
             if answer.is_success:
                 return answer
@@ -60,7 +62,9 @@ class BatchHTTP:
                 raise BatchRefusedError(f"{url} {fact}. {_remedy(answer.status_code)}")
             if not repeat and answer.status_code >= 500:
                 raise UncertainError(f"{url} {fact}. Whether the batch was made is asked at the next start.")
-        raise BatchRefusedError(f"{url} {fact}, {TRIES} times. Run the same command again later: nothing is paid twice.")
+        raise BatchRefusedError(
+            f"{url} {fact}, {TRIES} times. Run the same command again later: nothing is paid twice."
+        )
 
     def signed(self, url: str) -> bytes:
         """What stands at an address that carries its own permission; it is not sent the key."""
@@ -75,7 +79,9 @@ class BatchHTTP:
                 return answer.content
             if answer.status_code not in AGAIN:
                 break
-        raise BatchRefusedError("a batch's results can't be fetched from the address that the server gave. Run again later.")
+        raise BatchRefusedError(
+            "a batch's results can't be fetched from the address that the server gave. Run again later."
+        )
 
     def _hidden(self, text: str) -> str:
         return hide(text, self._secret)

@@ -4,8 +4,8 @@
     {"event": "made", "name": …, "id": …}           the server's id
     {"event": "ended", "name": …, "status": …}      collected, or never made
 
-So a process killed at any moment finds its batches again: one with an id is waited for; one without is looked for at the
-server by its name, and handed over again only where the server has never heard of it.
+So a process killed at any moment finds its batches again: one with an id is waited for; one without is looked for at
+the server by its name, and handed over again only where the server has never heard of it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Ledger:
                 self._note(json.loads(line))
             except (ValueError, KeyError, TypeError):
                 raise DamagedError(
-                    f"line {number} of {self.path} is damaged. Restore the file: it says which batches are being paid for."
+                    f"line {number} of {self.path} is damaged. Restore the file: it says what is being paid for."
                 ) from None
         return whole
 

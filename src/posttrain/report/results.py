@@ -1,7 +1,7 @@
 """The `results` stage: what a comparison of several trained models comes to, as two JSON files and one table.
 
-``evaluation_results.json``: every model's accuracy with n and interval, its difference from the first, and its training loss.
-``training_log.json``: what every training stage behind them was given and how its loss went. ``results.md``: the table.
+``evaluation_results.json``: every model's accuracy with n and interval, its difference from the first, its training
+loss. ``training_log.json``: what every training stage behind them was given and its loss. ``results.md``: the table.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from posttrain.config import Config
-from posttrain.evals import Answers, read_answers
 from posttrain.errors import RecipeError
+from posttrain.evals import Answers, read_answers
 from posttrain.evals.table import percent, points
 from posttrain.report.collect import by_benchmark, compare_all
 from posttrain.report.lineage import Made, ancestry
@@ -118,7 +118,7 @@ def training_log(made: Sequence[Made]) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     lines = [
-        "| model | benchmark | accuracy | 95 % interval | n | difference | verdict | training loss | truncated | unparsed |",
+        "| model | benchmark | accuracy | interval | n | difference | verdict | training loss | truncated | unparsed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

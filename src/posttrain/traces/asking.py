@@ -1,6 +1,6 @@
 """Problems × teachers × samples: what is asked of providers, all teachers at once, each with a journal of its own.
 
-The journals stand in `journals/` beside the stage's folder (in a run: beside all of its stages), one folder per teacher.
+The journals stand in `journals/` beside the stage's folder (in a run: beside all of its stages), a folder per teacher.
 They are no part of the artifact: `--fresh` and a changed config leave them where they are, and whatever was paid for is
 read there. Replies are kept by what was asked and of whom, so stages that ask the same share them.
 """
@@ -55,9 +55,7 @@ class Outcome:
     lines: tuple[str, ...]
 
 
-def plans_of(
-    config: TracesConfig, chosen: Sequence[Problem], template: Template, journals: Path
-) -> dict[str, Plan]:
+def plans_of(config: TracesConfig, chosen: Sequence[Problem], template: Template, journals: Path) -> dict[str, Plan]:
     """By teacher, for the config's teachers of providers and those beside."""
     plans = {}
     for name in config.asked:
@@ -218,15 +216,17 @@ def _ask_pilot(
         found = _run(config.model_copy(update={"batch": None}), plans, few, budget, work, "pilot")
     except BudgetError as error:
         raise RecipeError(
-            f"max_cost: ${config.max_cost:g} is smaller than the pilot of {config.pilot}: {error} Raise max_cost, or lower "
-            "pilot or max_tokens; what has come is in the journal."
+            f"max_cost: ${config.max_cost:g} is smaller than the pilot of {config.pilot}: {error} Raise max_cost, or "
+            "lower pilot or max_tokens; what has come is in the journal."
         ) from None
     told: list[Forecast] = []
     for name, plan in plans.items():
         replies = [reply for reply in found[name].values() if reply.finish_reason != "error"]
         if not replies:
             why = next((r.error for r in found[name].values() if r.error), "no reply")
-            raise ProviderError(f"teacher '{name}' answered nothing of the pilot: {why}. Look at the teacher's settings.")
+            raise ProviderError(
+                f"teacher '{name}' answered nothing of the pilot: {why}. Look at the teacher's settings."
+            )
         one = pilot.forecast_all(plan.teacher, replies, len(plan.requests), batch=config.batch is not None)
         pilot.keep(plan.journal.parent, one)
         told.append(one)
@@ -242,20 +242,18 @@ def _check_cost(config: TracesConfig, told: Sequence[Forecast]) -> None:
     names = ", ".join(one.teacher for one in told)
     high = sum(one.high for one in sums)
     raise RecipeError(
-        f"{names} will cost {dollars(sum(one.value for one in sums))} [{dollars(low)}, {dollars(high)}], and max_cost is "
-        f"{dollars(config.max_cost)}. Raise it, or ask fewer problems (limit); the pilot's replies are kept."
+        f"{names} will cost {dollars(sum(one.value for one in sums))} [{dollars(low)}, {dollars(high)}], and max_cost "
+        f"is {dollars(config.max_cost)}. Raise it, or ask fewer problems (limit); the pilot's replies are kept."
     )
 
 
-def _check_failures(
-    config: TracesConfig, plans: Mapping[str, Plan], found: Mapping[str, Mapping[str, Reply]]
-) -> None:
+def _check_failures(config: TracesConfig, plans: Mapping[str, Plan], found: Mapping[str, Mapping[str, Reply]]) -> None:
     for name, plan in plans.items():
         failed = [reply for reply in found[name].values() if reply.finish_reason == "error"]
         missing = len(plan.requests) - len(found[name]) + len(failed)
         if missing > config.allow_failed * len(plan.requests):
             why = next((reply.error for reply in failed if reply.error), "no reply came")
             raise ProviderError(
-                f"{missing:,} of {len(plan.requests):,} requests to teacher '{name}' stayed without a reply ({why}). Run the "
-                "same command again: only these are asked. allow_failed: 0.01 goes on without a hundredth of them."
+                f"{missing:,} of {len(plan.requests):,} requests to teacher '{name}' stayed without a reply ({why}). "
+                "Run the same command again: only these are asked. allow_failed: 0.01 goes on without a hundredth."
             )

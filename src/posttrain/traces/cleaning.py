@@ -30,17 +30,25 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, pattern in (
         (
             "announcement",
-            _LEAD + r"(?:i|we|let me|let us|let's|i'll|we'll|i'd|i'm)\b[^\n]{0,80}?\b(?:output|print|write|provide|present"
-            r"|format|return|respond|reply|state|give|put|include|end|finish)\b[^\n]{0,80}?" + _FORM,
+            _LEAD
+            + r"(?:i|we|let me|let us|let's|i'll|we'll|i'd|i'm)\b[^\n]{0,80}?\b(?:output|print|write|show|provide"
+            r"|present|format|return|respond|reply|state|give|put|include|end|finish)\b[^\n]{0,80}?" + _FORM,
         ),
         (
             "instructions told again",
             _LEAD + r"(?:as\s+)?(?:the\s+|your\s+)?(?:user|prompt|instructions?|system(?: prompt| message)?)\s+"
-            r"(?:\w+\s+){0,2}?" + _SAYS + r"\b[^\n]{0,120}?(?:" + _FORM + r"|format|step[- ]by[- ]step|reasoning|my work)",
+            r"(?:\w+\s+){0,2}?"
+            + _SAYS
+            + r"\b[^\n]{0,120}?(?:"
+            + _FORM
+            + r"|format|step[- ]by[- ]step|reasoning|my work)",
         ),
         (
             "instructions told again",
-            _LEAD + r"(?:the\s+)?(?:task|question|problem(?: statement)?)\s+" + _SAYS + r"\b[^\n]{0,80}?(?:ANSWER:|format"
+            _LEAD
+            + r"(?:the\s+)?(?:task|question|problem(?: statement)?)\s+"
+            + _SAYS
+            + r"\b[^\n]{0,80}?(?:ANSWER:|format"
             r"|step[- ]by[- ]step|boxed)",
         ),
         (
@@ -57,7 +65,10 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             _LEAD + r"(?:the\s+)?(?:final|last)\s+line\s+(?:must|should|has to|needs to|is to|will)\b",
         ),
         ("form of the answer", r"^[\"'*_\s]*(?:output|answer|response)\s+format\s*:"),
-        ("form of the answer", r"ANSWER\s*:\s*[<\[{(]\s*(?:the\s+)?(?:final\s+)?(?:number|integer|answer|value|result)"),
+        (
+            "form of the answer",
+            r"ANSWER\s*:\s*[<\[{(]\s*(?:the\s+)?(?:final\s+)?(?:number|integer|answer|value|result)",
+        ),
         (
             "form of the answer",
             _LEAD + r"(?:there\s+(?:must|should)\s+be\s+)?(?:no|without)\s+(?:other|additional|extra|further)\s+"
@@ -67,7 +78,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 # An answer as an announcement states it: kept when the words before it are cut.
 _STATED = re.compile(
-    r"[\"'`*]*(?:ANSWER\s*:\s*[\"'`*]*\$?-?\d[\d,./]*%?|####\s*\$?-?\d[\d,./]*|\\boxed\{[^{}]*\d[^{}]*\})[\"'`*.!]*\s*$",
+    r"[\"'`*]*(?:ANSWER\s*:\s*[\"'`*]*\$?-?\d[\d,./]*%?|####\s*\$?-?\d[\d,./]*|\\boxed\{[^{}]*\d[^{}]*\})"
+    r"[\"'`*.!]*\s*$",
     re.IGNORECASE,
 )
 _COMPUTES = re.compile(

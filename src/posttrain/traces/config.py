@@ -46,18 +46,18 @@ class DatasetPushConfig(Config):
 
 class TracesConfig(Config):
     teacher: str | tuple[str, ...] = "reference"
-    """``reference``: the problems' own solutions. ``flawed``: the same, of which a share gets a wrong answer. ``solver``,
-    ``flawed-solver``: the same as replies that are cleaned and graded. ``local``: the `model` input. Else a provider's
-    model (docs/traces.md lists them; `registry` and `define` add some). Several are asked at once."""
+    """``reference``: the problems' own solutions. ``flawed``: the same, of which a share gets a wrong answer.
+    ``solver``, ``flawed-solver``: the same as replies that are cleaned and graded. ``local``: the `model` input. Else
+    a provider's model (docs/traces.md lists them; `registry` and `define` add some). Several are asked at once."""
     split: str = "train"
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many problems of the split."""
     flaw_rate: float = Field(default=0.2, ge=0, le=1)
     """Share of wrong solutions; only the flawed teachers have any."""
     format: Literal["solution", "r1_zero", "think", "boxed"] = "solution"
-    r"""``solution``: what the teacher answered, or a copied chain of thought with ``The answer is N.``; ``r1_zero``: with
-    think and answer tags; of asked teachers also ``think``: the reasoning in think tags before the answer, and ``boxed``:
-    the answer once more as ``\boxed{N}`` where there is no box."""
+    r"""``solution``: what the teacher answered, or a copied chain of thought with ``The answer is N.``; ``r1_zero``:
+    with think and answer tags; of asked teachers also ``think``: the reasoning in think tags before the answer, and
+    ``boxed``: the answer once more as ``\boxed{N}`` where there is no box."""
 
     samples: int = Field(default=1, ge=1)
     """Answers per problem and teacher."""
@@ -175,7 +175,9 @@ class TracesConfig(Config):
         if copying and len(self.teachers) > 1:
             raise ValueError(f"teacher {copying[0]!r} copies, and copies alone. Use 'solver' beside others")
         if copying and self.samples > 1:
-            raise ValueError(f"samples is {self.samples}, and {copying[0]!r} has one solution of each problem. Leave it out")
+            raise ValueError(
+                f"samples is {self.samples}, and {copying[0]!r} has one solution of each problem. Leave it out"
+            )
         if copying and self.format not in ("solution", "r1_zero"):
             raise ValueError(f"format {self.format!r} is for teachers that are asked, not for {copying[0]!r}")
         if self.max_cost is not None and self.asked and self.max_tokens is None:

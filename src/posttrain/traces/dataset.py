@@ -1,7 +1,7 @@
-"""The traces as a data set for others: two Parquet files, all and correct, with flat columns, and a card that says what they are.
+"""The traces as a data set for others: two Parquet files, all and correct, with flat columns, and a card.
 
-It is made from the same samples as `samples.parquet`, holds no times of this run and no paths of this machine, and is the folder
-that goes to the Hub.
+It is made from the same samples as `samples.parquet`, holds no times of this run and no paths of this machine, and is
+the folder that goes to the Hub.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def card(config: TracesConfig, samples: Sequence[Sample], correct: int, spec: st
             *_FRONT,
             "# Worked answers by " + ", ".join(config.teachers),
             "",
-            f"{len(samples):,} answers to {len({s.problem_id for s in samples}):,} problems, {correct:,} of them correct by "
-            f"the grader. `all` has every answer, also wrong and truncated ones; `correct` has those that the grader calls "
-            "correct. The teachers' terms of use and the licence of the problems apply.",
+            f"{len(samples):,} answers to {len({s.problem_id for s in samples}):,} problems, {correct:,} of them "
+            "correct by the grader. `all` has every answer, also wrong and truncated ones; `correct` has those that "
+            "the grader calls correct. The teachers' terms of use and the licence of the problems apply.",
             "",
             "| teacher | model | answers | correct | wrong | undecided | truncated | tokens | cost |",
             "|---|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What traces cost, told before: from a pilot that was made where there is one, else from limits, prices and lengths."""
+"""What traces cost, told before: from a pilot where one was made, else from limits, prices and lengths."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def _of_teacher(config: TracesConfig, name: str, problems: Expected, requests: i
     measured = _pilot(config, name, problems)
     given = sum(len(text) for text in (config.system, config.prompt) if text) / 4
     prompt = per_request(measured, "prompt_tokens") or question_tokens(problems.facts) + PROMPT_TOKENS + given
-    completion = per_request(measured, "completion_tokens") or float(min(config.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS))
+    completion = per_request(measured, "completion_tokens") or float(
+        min(config.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
+    )
     if teacher.quirks.reasoning and not measured:
         completion = float(config.max_tokens or 10 * ANSWER_TOKENS)
     cost = per_request(measured, "dollars")

@@ -28,7 +28,7 @@ BLOCK = 64  # problems whose answers are kept together: a resumed block is compu
 def solver_replies(
     config: TracesConfig, teacher: str, chosen: Sequence[Problem], first: int, work: Workspace
 ) -> Iterator[tuple[Asked, Reply]]:
-    """The problems' own solutions as replies; of `flawed-solver` a share with a wrong answer. first: the first index."""
+    """The problems' own solutions as replies; of `flawed-solver` a share is wrong. first: the first index."""
     for problem in chosen:
         need_solution(problem, teacher)
         for sample in range(config.samples):

@@ -131,7 +131,10 @@ def _time(
 def keep(folder: Path, forecast: Forecast) -> None:
     """Beside the journal, where a plan finds it."""
     told = asdict(forecast)
-    finite = {k: {n: v if math.isfinite(v) else None for n, v in r.items()} if isinstance(r, dict) else r for k, r in told.items()}
+    finite = {
+        k: {n: v if math.isfinite(v) else None for n, v in r.items()} if isinstance(r, dict) else r
+        for k, r in told.items()
+    }
     write_json(folder / NAME, finite)
 
 

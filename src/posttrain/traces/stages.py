@@ -23,7 +23,7 @@ MAX_UNDECIDED = 0.01  # as in an evaluation: more, and the grader is not the rig
 
 
 def traces(config: TracesConfig, problems: Problems, work: Workspace, model: Checkpoint | None = None) -> Samples:
-    """Worked answers to problems: ``samples.parquet``, and of teachers that are asked ``verdicts.parquet`` and a data set.
+    """Worked answers to problems: ``samples.parquet``; of teachers that are asked ``verdicts.parquet`` and a data set.
 
     Copied solutions are not graded. Everything else is cleaned, graded, and kept with its usage and cost; whatever was
     paid for stays in the journals beside this stage's folder, so that making it again costs nothing.
@@ -45,8 +45,8 @@ traces.forecast = forecast  # type: ignore[attr-defined]
 def _check_model(config: TracesConfig, model: Checkpoint | None) -> None:
     if model is not None and LOCAL not in config.teachers:
         raise RecipeError(
-            f"traces was given the model {model.label}, and its teacher is {', '.join(config.teachers)}, which is no model "
-            "of yours. Write teacher: local, or leave model out."
+            f"traces was given the model {model.label}, and its teacher is {', '.join(config.teachers)}, which is no "
+            "model of yours. Write teacher: local, or leave model out."
         )
     if model is None and LOCAL in config.teachers:
         raise RecipeError("teacher 'local' is a model of yours, and none is given. Add model: …, a stage or a folder.")
@@ -86,8 +86,8 @@ def _write(
     kept = only_correct(samples) if config.keep == "correct" else samples
     if not kept:
         raise DataError(
-            f"of {len(samples)} answers of {', '.join(config.teachers)} none is correct by {spec!r}, so none is kept. Look at "
-            "them with keep: all; the journals have them, and nothing is asked again."
+            f"of {len(samples)} answers of {', '.join(config.teachers)} none is correct by {spec!r}, so none is kept. "
+            "Look at them with keep: all; the journals have them, and nothing is asked again."
         )
     generations, verdicts = samples_to_tables(kept)
     work.write_table("samples.parquet", generations)

@@ -18,7 +18,7 @@ class _Ended:
 
 
 def at_once(streams: Mapping[str, Callable[[], Iterator[T]]]) -> Iterator[tuple[str, T]]:
-    """(name, item) of all streams as they come. An error of one ends the others after their next item, and is raised."""
+    """(name, item) of all streams as they come. An error of one is raised; the others end after their next item."""
     if len(streams) < 2:
         for name, opened in streams.items():
             for item in opened():

@@ -1,6 +1,6 @@
 """A server that takes batches and misbehaves on command: OpenAI's files, Gemini's operations, Fireworks' data sets.
 
-Written from the providers' documentation (batch_dialects names it). Everything is kept in memory and outlives its clients;
+Written from the providers' documentation (batch_dialects names it). All is kept in memory and outlives its clients;
 `Orders` says what goes wrong, `made` and `asked` what was paid for.
 """
 
@@ -21,10 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Orders:
-    """polls: looks before a batch has ended. swap, drop, fail, twice: numbers of requests (in a batch) under each other's
-    keys, without a line, with an error, with two lines. expire: of the first batch only so many are done. Each is done to
-    the first `misdeeds` batches. deaf: that many makings of batches are done and never answered. refuse: status of
-    every making.
+    """polls: looks before a batch has ended. refuse: status of every making. deaf: so many makings are done and never
+    answered. To the first `misdeeds` batches: swap, drop, fail, twice: numbers of requests (in a batch) under each
+    other's keys, without a line, with an error, with two lines; expire: only so many of its requests are done.
     """
 
     polls: int = 1
@@ -306,7 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
         assert told["inputDatasetId"] == f"accounts/me/datasets/{name}-in"
         assert told["outputDatasetId"] == f"accounts/me/datasets/{name}-out"
         job_name = f"accounts/me/batchInferenceJobs/{name}"
-        self._made(name, self.state.files[f"{name}-in"], lambda job: {"name": job_name, "state": "JOB_STATE_VALIDATING"})
+        self._made(
+            name, self.state.files[f"{name}-in"], lambda job: {"name": job_name, "state": "JOB_STATE_VALIDATING"}
+        )
 
     def fireworks_poll(self, name: str, body: bytes, query: Any) -> None:
         job = next((job for job in self.state.made if job.name == name), None)
@@ -325,7 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
         answered, failed = self.state.results(job)
         rows = [{"custom_id": r["custom_id"], "response": completion(question_of(r), text)} for r, text in answered]
         self.state.files["BIJOutputSet.jsonl"] = _jsonl(rows)
-        self.state.files["error-data"] = _jsonl([{"custom_id": r["custom_id"], "error": {"message": "oops"}} for r in failed])
+        self.state.files["error-data"] = _jsonl(
+            [{"custom_id": r["custom_id"], "error": {"message": "oops"}} for r in failed]
+        )
         urls = {f"{name}/{f}": f"{self.state.url}/signed/{f}" for f in ("BIJOutputSet.jsonl", "error-data")}
         self._send(200, {"filenameToSignedUrls": urls})
 

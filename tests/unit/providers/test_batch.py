@@ -23,13 +23,26 @@ from posttrain.providers.budget import bill
 from posttrain.providers.journal import Journal
 
 NAMES = ("Ada", "Grace", "Emmy", "Sofia", "Maryam", "Katherine", "Hypatia", "Rosalind", "Lise", "Chien")
-THINGS = ("lanterns", "violins", "compasses", "kettles", "marbles", "ribbons", "anchors", "candles", "feathers", "pebbles")
+THINGS = (
+    "lanterns",
+    "violins",
+    "compasses",
+    "kettles",
+    "marbles",
+    "ribbons",
+    "anchors",
+    "candles",
+    "feathers",
+    "pebbles",
+)
 PLACES = ("harbour", "orchard", "library", "foundry", "meadow", "lighthouse", "bakery", "quarry", "station", "museum")
 KEY = "batch-key-4711-0815"
 
 
 def question(i: int) -> str:
-    return f"{NAMES[i % 10]} has {i + 3} {THINGS[(i // 10 + i) % 10]} and finds {2 * i + 1} in the {PLACES[(3 * i) % 10]}."
+    return (
+        f"{NAMES[i % 10]} has {i + 3} {THINGS[(i // 10 + i) % 10]} and finds {2 * i + 1} in the {PLACES[(3 * i) % 10]}."
+    )
 
 
 def requests(count: int) -> list[Request]:
@@ -174,7 +187,9 @@ from tests.unit.providers.test_batch import requests, settings, teacher_of
 from tests.unit.providers.batch_server import BatchServer
 server = BatchServer(url=sys.argv[1])
 print("asking", flush=True)
-for reply in ask_batch(teacher_of(server), requests(10), Path(sys.argv[2]), settings(), say=lambda l: print(l, flush=True)):
+def say(line):
+    print(line, flush=True)
+for reply in ask_batch(teacher_of(server), requests(10), Path(sys.argv[2]), settings(), say=say):
     print("reply", flush=True)
 """
 
@@ -223,7 +238,6 @@ def test_another_stages_batch_is_collected_for_it_and_not_repeated(
     assert len(run(server, journal, 4)) == 4
     assert len(server.made) == 1
     assert all(reply.journaled for reply in run(server, journal, 10).values())
-
 
 
 def test_what_the_server_says_of_an_invalid_batch_is_told(server: BatchServer, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests.scripted_provider import Script, ScriptedProvider
-from tests.unit.traces.scripted import KEY, ask, problem, some_problems, teacher
 from tests.unit.providers.batch_server import BatchServer, serving
+from tests.unit.traces.scripted import KEY, ask, problem, some_problems, teacher
 
 from posttrain.errors import ProviderError, RecipeError, StoreError
 from posttrain.pipeline import run_stage
@@ -152,7 +152,9 @@ def test_requests_without_a_reply_stop_the_stage_and_alone_are_asked_again(
     provider.script = Script(latency=0.0, questions={bad: ["too_long", "ok"]})
     given = some_problems(tmp_path, 6)
     own = {"teacher": "t", "define": {"t": teacher(provider)}}
-    with pytest.raises(ProviderError, match=r"1 of 6 requests to teacher 't' stayed without a reply \(.*context length"):
+    with pytest.raises(
+        ProviderError, match=r"1 of 6 requests to teacher 't' stayed without a reply \(.*context length"
+    ):
         ask(tmp_path, given, **own)
     assert len(ask(tmp_path, given, **own)) == 6
     assert {q: n for q, n in provider.ledger.asked.items() if n > 1} == {bad: 2}
@@ -178,13 +180,15 @@ def test_a_pilot_tells_what_all_will_cost_and_is_part_of_it(
     assert kept["completion_tokens"]["value"] == 800
 
 
-def test_a_budget_smaller_than_the_pilot_or_the_forecast_is_an_error(provider: ScriptedProvider, tmp_path: Path) -> None:
+def test_a_budget_smaller_than_the_pilot_or_the_forecast_is_an_error(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
     given = some_problems(tmp_path, 40)
     own = {"teacher": "t", "define": {"t": teacher(provider)}, "max_tokens": 64, "pilot": 10}
     with pytest.raises(RecipeError, match=r"max_cost: \$1e-06 is smaller than the pilot of 10.*[Rr]aise max_cost"):
         ask(tmp_path, given, max_cost=1e-6, **own)
     assert provider.ledger.asked.total() == 0
-    # A request costs at most 64·2 and some of input, and does cost 57 millionths: 10 fit into 0.8 thousandths, 40 don't.
+    # At most a request costs 64·2 and some of input, really 54 millionths: 10 fit into 0.8 thousandths, 40 don't.
     with pytest.raises(RecipeError, match=r"t will cost \$0\.002\d? .*and max_cost is \$0\.0008"):
         ask(tmp_path, given, max_cost=8e-4, **own)
     assert provider.ledger.asked.total() == 10
@@ -260,7 +264,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("config, said", BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("config", "said"), BAD.values(), ids=BAD)
 def test_a_config_that_can_t_work_is_refused(config: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=said):
         ask(tmp_path, some_problems(tmp_path, 1), **config)
@@ -280,7 +284,9 @@ def test_a_full_disk_stops_before_a_reply_is_lost(provider: ScriptedProvider, tm
     assert 0 < provider.ledger.answered.total() < 120
     assert len(ask(tmp_path, given, **own)) == 120
     twice = sum(n - 1 for n in provider.ledger.answered.values())
-    assert twice <= 4, "this limit is one per file, so the space held back beside the journal can't save those in flight"
+    assert twice <= 4, (
+        "this limit is one per file, so the space held back beside the journal can't save those in flight"
+    )
 
 
 def test_batches_are_a_key_of_the_stage(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_sentence_of_the_solution_stays(sentence: str) -> None:
 
 
 def test_a_paragraph_that_ends_in_the_answer_keeps_its_arithmetic() -> None:
-    """The case that the first seed's cleaner lost (lessons.md, Traces 5): a regular expression took the whole paragraph."""
+    """A cleaner that takes paragraphs, as the one that these traces were made popular by, deletes the work."""
     text = "Janet sells 16 - 3 - 4 = 9 eggs. At 2 dollars each she makes 9 * 2 = 18. I will output ANSWER: 18."
     cleaned = clean(text)
     assert cleaned.text == "Janet sells 16 - 3 - 4 = 9 eggs. At 2 dollars each she makes 9 * 2 = 18. ANSWER: 18."
@@ -70,8 +70,8 @@ def test_an_announcement_that_computes_stays() -> None:
 
 
 def test_a_line_that_is_left_empty_goes_as_a_whole() -> None:
-    text = "I need to show the result in the required format.\n16 - 7 = 9.\n  Please show your work. No extra text.\nDone.\n"
-    assert clean(text).text == "16 - 7 = 9.\nDone.\n"
+    text = "I need to show the result in the required format.\n16 - 7 = 9.\n  Please show your work. No extra text.\n"
+    assert clean(text).text == "16 - 7 = 9.\n"
 
 
 def test_what_repeats_the_instructions_is_cut_and_what_repeats_the_question_stays() -> None:
@@ -81,7 +81,9 @@ def test_what_repeats_the_instructions_is_cut_and_what_repeats_the_question_stay
     assert clean(text).text == text
 
 
-@given(st.lists(st.sampled_from([*META, *WORK, "", "\n", "\n\n", "  "]), max_size=12), st.sampled_from([" ", "\n", "  "]))
+@given(
+    st.lists(st.sampled_from([*META, *WORK, "", "\n", "\n\n", "  "]), max_size=12), st.sampled_from([" ", "\n", "  "])
+)
 def test_nothing_is_lost_and_no_computation_is_cut(parts: list[str], between: str) -> None:
     raw = between.join(parts)
     cleaned = clean(raw)

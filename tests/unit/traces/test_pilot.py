@@ -32,7 +32,13 @@ def reply(tokens: int | None, *, cost: float | None = 0.001, seconds: float = 2.
 
 
 def teacher(**limits: float) -> Teacher:
-    return Teacher("t", "http://x/v1", "m", prices=Prices(1, 2, batch=0.5), limits=Limits(**limits))  # type: ignore[arg-type]
+    return Teacher(
+        name="t",
+        base_url="http://x/v1",
+        model="m",
+        prices=Prices(input=1, output=2, batch=0.5),
+        limits=Limits(**limits),  # type: ignore[arg-type]
+    )
 
 
 def test_a_total_is_forecast_with_the_interval_of_a_prediction() -> None:

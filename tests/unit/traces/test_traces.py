@@ -14,8 +14,8 @@ from posttrain.grading import grade
 from posttrain.records import Problem, Sample, problems_to_table
 from posttrain.stage import Workspace
 from posttrain.store import Problems, write_table
-from posttrain.traces.flaws import flawed
 from posttrain.traces.config import TracesConfig
+from posttrain.traces.flaws import flawed
 from posttrain.traces.stages import traces
 
 SOLVED = problems(1, "train", 400, (1, 2, 3, 4, 5))

@@ -4,8 +4,11 @@ authors published, and its smoke form runs the same code on a CPU.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -273,27 +276,43 @@ def test_its_model_stands_on_meta_tensors_at_its_true_shape(name: str) -> None:
             assert tiny_shape(tiny).parameters < 20_000_000, "made from scratch on a laptop"
 
 
+SmokeRuns = Callable[[str], tuple[Path, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> SmokeRuns:
+    """A recipe's smoke form, run once: its folder and the stages that were made."""
+
+    @functools.cache
+    def run(name: str) -> tuple[Path, list[str]]:
+        graph = build_graph(load_recipe(name, smoke=True))
+        folder = tmp_path_factory.mktemp(name)
+        with contextlib.chdir(folder):
+            result = run_graph(graph, folder / "runs" / graph.recipe.name, quiet=True, say=lambda line: None)
+        return result.run, list(result.made)
+
+    return run
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_smoke_form_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_smoke_form_runs_on_a_cpu(name: str, smoke_runs: SmokeRuns) -> None:
     graph = build_graph(load_recipe(name, smoke=True))
     wanted = {n.config.model_dump().get("dataset") for n in graph.nodes.values()} & set(NEEDS_MIRROR)
     if wanted and not os.environ.get("POSTTRAIN_DATA"):
         pytest.skip(f"the smoke form of {name} reads {', '.join(map(str, wanted))}: set POSTTRAIN_DATA to a mirror")
-    monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    result = run_graph(graph, tmp_path / "runs" / graph.recipe.name, quiet=True, say=said.append)
-    assert list(result.made) == list(graph.nodes)
+    run, made = smoke_runs(name)
+    assert made == list(graph.nodes)
     for node in graph.nodes.values():
         if node.spec.name not in TRAINING:
             continue
-        folder = tmp_path / "runs" / graph.recipe.name / node.name
+        folder = run / node.name
         assert (folder / "model").is_dir()
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         watch = node.config.model_dump().get("validation") or {}
         if watch.get("every"):
             assert rows[-1]["val_n"] >= 1, "the last weights were validated"
             assert (folder / "validation.jsonl").stat().st_size > 0
-    for page in (tmp_path / "runs").rglob("report.html"):
+    for page in run.rglob("report.html"):
         assert page.stat().st_size > 10_000
 
 
@@ -339,31 +358,31 @@ def test_four_students_differ_in_nothing_but_their_teacher_and_are_scored_one_by
         assert limits.concurrency > 1
 
 
-def test_the_smoke_form_of_the_distillation_writes_what_its_author_kept(tmp_path: Path) -> None:
-    graph = build_graph(load_recipe("gsm8k-distill", smoke=True))
-    run_graph(graph, tmp_path / "run", quiet=True, say=lambda line: None)
+def test_the_smoke_form_of_the_distillation_writes_what_its_author_kept(smoke_runs: SmokeRuns) -> None:
+    run, _ = smoke_runs("gsm8k-distill")
     for name in ("solver", "flawed-solver", "reference", "flawed"):
-        after = json.loads((tmp_path / f"run/scores--{name}/evaluation_results.json").read_text())
+        after = json.loads((run / f"scores--{name}/evaluation_results.json").read_text())
         assert [entry["model"] for entry in after] == [f"student--{name}"]
-    rows = json.loads((tmp_path / "run/results/evaluation_results.json").read_text())
+    rows = json.loads((run / "results/evaluation_results.json").read_text())
     assert len(rows) == 5
-    assert [row["training_loss"] is None for row in rows] == [True, False, False, False, False]
-    log = json.loads((tmp_path / "run/results/training_log.json").read_text())
+    assert all(row["training_loss"] > 0 for row in rows)
+    assert [row["baseline"] for row in rows[1:]] == ["base"] * 4
+    log = json.loads((run / "results/training_log.json").read_text())
     assert [one["model"] for one in log if one["stage"] == "sft"] == [row["model"] for row in rows[1:]]
     assert all(one["loss"] for one in log)
 
 
-def test_the_data_sets_hold_both_files(tmp_path: Path) -> None:
+def test_the_data_sets_hold_both_files(smoke_runs: SmokeRuns) -> None:
     for name in ("gsm8k-r1-traces", "math-reasoning-dataset"):
-        run_graph(build_graph(load_recipe(name, smoke=True)), tmp_path / name, quiet=True, say=lambda line: None)
-        sizes = {p.name: len(pq.read_table(p)) for p in (tmp_path / name / "traces/dataset").glob("*.parquet")}
+        sizes = {p.name: len(pq.read_table(p)) for p in (smoke_runs(name)[0] / "traces/dataset").glob("*.parquet")}
         assert sizes["all.parquet"] > sizes["correct.parquet"] > 0
-    rows = pq.read_table(tmp_path / "math-reasoning-dataset/traces/dataset/correct.parquet").to_pylist()
+    run, _ = smoke_runs("math-reasoning-dataset")
+    rows = pq.read_table(run / "traces/dataset/correct.parquet").to_pylist()
     assert all(row["response"].endswith(f"</think> <answer> {row['gold']} </answer>") for row in rows)
-    train = {p.question for p in Problems(tmp_path / "math-reasoning-dataset/problems").read("train")}
+    train = {p.question for p in Problems(run / "problems").read("train")}
     held = {
         p.question
         for s in ("validation", "test")
-        for p in Problems(tmp_path / "math-reasoning-dataset/problems").read(s)
+        for p in Problems(run / "problems").read(s)
     }
     assert {row["question"] for row in rows} <= train - held

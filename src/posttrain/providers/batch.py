@@ -142,7 +142,7 @@ class _Desk:
             self._make(chosen[start : start + size])
 
     def _affordable(self, keys: Sequence[str]) -> list[str]:
-        chosen = []
+        chosen: list[str] = []
         for key in keys:
             worst = worst_cost(self.teacher, self.wanted[key])
             if worst is not None and self.teacher.prices is not None:

@@ -45,7 +45,8 @@ class Line:
 
 
 class Dialect(Protocol):
-    limit: int  # requests in one batch
+    @property
+    def limit(self) -> int: ...  # requests in one batch
 
     def headers(self, key: str | None) -> dict[str, str]: ...
     def line(self, key: str, body: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -122,8 +123,9 @@ class OpenAIFiles:
     def read(self, line: Mapping[str, Any]) -> Line:
         key = str(line.get("custom_id", ""))
         response, error = line.get("response"), line.get("error")
-        body = response.get("body") if isinstance(response, dict) else None
-        if isinstance(body, dict) and int(response.get("status_code") or 200) == 200 and body.get("choices"):
+        told = response if isinstance(response, dict) else {}
+        body = told.get("body")
+        if isinstance(body, dict) and int(told.get("status_code") or 200) == 200 and body.get("choices"):
             return Line(key, body)
         return Line(key, None, _said(error or body or response))
 

@@ -30,8 +30,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, pattern in (
         (
             "announcement",
-            _LEAD
-            + r"(?:i|we|let me|let us|let's|i'll|we'll|i'd|i'm)\b[^\n]{0,80}?\b(?:output|print|write|show|provide"
+            _LEAD + r"(?:i|we|let me|let us|let's|i'll|we'll|i'd|i'm)\b[^\n]{0,80}?\b(?:output|print|write|show|provide"
             r"|present|format|return|respond|reply|state|give|put|include|end|finish)\b[^\n]{0,80}?" + _FORM,
         ),
         (
@@ -163,7 +162,7 @@ def _cuts_of_line(text: str, start: int, end: int, known: set[tuple[str, ...]]) 
         left, last = left + text[last:s], e
     if not (left + text[last:end]).strip():
         return [Cut(start, text[start:end], found[0][2])]
-    cuts = []
+    cuts: list[Cut] = []
     for s, e, rule in found:
         while e < content and text[e] in " \t":
             e += 1

@@ -110,8 +110,12 @@ def _answers(
         text = response_text(completion, tokenizer, template, stopping)
         cut = completion.finish_reason == "length"
         reply = _reply(completion.key, completion.index, text, label, cut=cut)
-        counts = {"prompt_tokens": len(completion.prompt_ids), "completion_tokens": len(completion.token_ids)}
-        found.append(dataclasses.replace(reply, **counts, seconds=completion.seconds))
+        prompt, sampled = len(completion.prompt_ids), len(completion.token_ids)
+        found.append(
+            dataclasses.replace(
+                reply, prompt_tokens=prompt, completion_tokens=sampled, seconds=completion.seconds
+            )
+        )
     return sorted(found, key=lambda reply: (reply.key, reply.sample))
 
 

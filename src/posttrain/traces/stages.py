@@ -81,7 +81,7 @@ def _write(
     from posttrain.traces.rows import only_correct, traces_of
 
     spec = config.grading or get_template(config.template).grading
-    instructions = [text for text in (config.system, config.prompt) if text]
+    instructions = [config.system or "", *(config.prompt or "").split("{question}")]
     samples = traces_of(replies, form=config.format, spec=spec, cleaning=config.clean, instructions=instructions)
     kept = only_correct(samples) if config.keep == "correct" else samples
     if not kept:

@@ -21,8 +21,8 @@ def at_once(streams: Mapping[str, Callable[[], Iterator[T]]]) -> Iterator[tuple[
     """(name, item) of all streams as they come. An error of one is raised; the others end after their next item."""
     if len(streams) < 2:
         for name, opened in streams.items():
-            for item in opened():
-                yield name, item
+            for only in opened():
+                yield name, only
         return
     waiting: queue.Queue[tuple[str, T | BaseException | _Ended]] = queue.Queue(_ROOM)
     stop = threading.Event()

@@ -52,6 +52,9 @@ def test_the_data_set_is_read_as_examples_to_learn_from(tmp_path: Path) -> None:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[TakingHub]:
     with taking(TakingHub()) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
         monkeypatch.setenv("HF_TOKEN", running.token)
         yield running
 

@@ -12,7 +12,7 @@ from tests.scripted_provider import Script, ScriptedProvider
 from tests.unit.traces.scripted import ask, problem, some_problems, teacher
 
 from posttrain.cli import main
-from posttrain.pipeline import build_graph, load_recipe, plan_graph
+from posttrain.pipeline import build_graph, load_recipe, plan_graph, run_stage
 from posttrain.store import Manifest
 
 
@@ -27,7 +27,9 @@ def test_a_pilot_alone_asks_a_few_tells_and_leaves_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    some_problems(tmp_path, 30)
+    rows = [{"question": p.question, "answer": p.answer} for p in map(problem, range(30))]
+    (tmp_path / "eggs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_stage("data", {"dataset": "eggs.jsonl"}, {}, "problems", quiet=True)
     with ScriptedProvider(Script(latency=0.0)) as provider:
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"teachers": {"t": teacher(provider)}}))
         own = ["problems=problems", "teacher=t", "registry=mine.yaml", "max_tokens=50", "out=run/traces"]

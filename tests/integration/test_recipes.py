@@ -380,9 +380,5 @@ def test_the_data_sets_hold_both_files(smoke_runs: SmokeRuns) -> None:
     rows = pq.read_table(run / "traces/dataset/correct.parquet").to_pylist()
     assert all(row["response"].endswith(f"</think> <answer> {row['gold']} </answer>") for row in rows)
     train = {p.question for p in Problems(run / "problems").read("train")}
-    held = {
-        p.question
-        for s in ("validation", "test")
-        for p in Problems(run / "problems").read(s)
-    }
+    held = {p.question for s in ("validation", "test") for p in Problems(run / "problems").read(s)}
     assert {row["question"] for row in rows} <= train - held

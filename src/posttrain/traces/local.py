@@ -112,9 +112,7 @@ def _answers(
         reply = _reply(completion.key, completion.index, text, label, cut=cut)
         prompt, sampled = len(completion.prompt_ids), len(completion.token_ids)
         found.append(
-            dataclasses.replace(
-                reply, prompt_tokens=prompt, completion_tokens=sampled, seconds=completion.seconds
-            )
+            dataclasses.replace(reply, prompt_tokens=prompt, completion_tokens=sampled, seconds=completion.seconds)
         )
     return sorted(found, key=lambda reply: (reply.key, reply.sample))
 

@@ -63,7 +63,6 @@ def test_the_help_names_the_flags_and_every_key(capsys: pytest.CaptureFixture[st
 
 def test_cuts_are_shown_before_and_after(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ScriptedProvider(Script(latency=0.0)) as provider:
-        asked = "You asked: How many eggs has hen 7? Give the eggs as one number."
         given = some_problems(tmp_path, [problem(0), problem(7)])
         ask(
             tmp_path,
@@ -75,8 +74,8 @@ def test_cuts_are_shown_before_and_after(tmp_path: Path, capsys: pytest.CaptureF
     code, out, _ = run(capsys, "cuts", str(tmp_path / "traces"), "--problem", "p7")
     assert code == 0
     assert "p7 #0, response" in out
-    assert "[-Give the eggs as one number.-]" in out
-    assert asked.split("?")[0] in out
+    assert "[- Give the eggs as one number.-]\nANSWER: 54" in out
+    assert "You asked: How many eggs has hen 7??" in out
     assert "1  echo of the instructions" in out
     assert "1 of 1 traces were cleaned" in out
     code, _, err = run(capsys, "cuts", str(tmp_path / "problems"))

@@ -1,5 +1,4 @@
-"""A provider of model replies that misbehaves on command: a real HTTP server, written from the providers'
-documentation.
+"""A provider of model replies that misbehaves on command: a real HTTP server, from the providers' documentation.
 
     with ScriptedProvider(Script(faults={"500": 0.05, "reset": 0.05})) as provider:
         ask it at provider.url, then look at provider.ledger

@@ -71,7 +71,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def open(self, journal: Journal, teacher: Teacher) -> None:
-        """Counts what the journal has cost so far. BudgetError where a cap is set and the teacher's prices are unknown."""
+        """Counts what the journal has cost so far. BudgetError where a cap is set and prices are unknown."""
         if self.max_cost is None:
             return
         if teacher.prices is None:
@@ -116,6 +116,6 @@ class Budget:
     def used_up(self, worst: float | None) -> BudgetError:
         """The error for a run that stops here."""
         return BudgetError(
-            f"the budget is used up: ${self.spent:.4f} of max_cost ${self.max_cost:.4f} are spent, and the next request "
-            f"may cost ${worst or 0.0:.4f}. Raise max_cost to go on; everything so far is kept."
+            f"the budget is used up: ${self.spent:.4f} of max_cost ${self.max_cost:.4f} are spent, and the next "
+            f"request may cost ${worst or 0.0:.4f}. Raise max_cost to go on; everything so far is kept."
         )

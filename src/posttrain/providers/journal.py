@@ -157,7 +157,7 @@ class Journal:
         )
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Appends records (of `intent`, `reply`, `error`) durably and takes note of them, for those who write in batches."""
+        """Appends records (of `intent`, `reply`, `error`) durably and takes note of them."""
         lines = [encode(record) for record in records]
         for line, place in zip(lines, self.append(lines, sync=True), strict=True):
             self._note(line, place, 0)

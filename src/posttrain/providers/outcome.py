@@ -90,7 +90,7 @@ def _closed(status: int, headers: Mapping[str, str], problem: Mapping[str, Any],
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that the server asks for: Retry-After, a number or a date (RFC 9110, 10.2.3), or OpenAI's retry-after-ms."""
+    """Seconds that the server asks for: Retry-After (RFC 9110, 10.2.3), a number or a date, or retry-after-ms."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / unit

@@ -83,6 +83,7 @@ class Pacer:
         self._share = 0.0  # of refusals among the last outcomes
         self._successes = 0  # since the last wave
         self._short = self._best = 0.0  # seconds per token: lately, and at best
+        self._starting = True  # the window doubles with each round trip until that is felt
         self._random = random.Random(seed)
 
     # ---- before a request leaves
@@ -177,6 +178,7 @@ class Pacer:
             if pace is not None:
                 pace.cut(factor, until, fresh=self._successes > 0)
         self._successes = 0
+        self._starting = False
         self._wave_at = now
         self._tat = max(self._tat, until)  # no burst after a pause
 
@@ -186,6 +188,9 @@ class Pacer:
         window = self.window
         if 2 * in_flight < window.value:
             return  # it isn't the window that holds us back
-        gradient = max(0.5, min(1.0, SLACK * self._best / self._short)) if self._short > 0 else 1.0
-        aim = window.value * gradient + math.sqrt(window.value)
-        window.value = max(1.0, min(window.most, 0.8 * window.value + 0.2 * aim))
+        ratio = self._best / self._short if self._short > 0 else 1.0
+        self._starting = self._starting and ratio > 0.5
+        gradient = max(0.5, min(1.0, SLACK * ratio))
+        # One reply's part of the step of a round trip, which is as many replies as the window is wide.
+        step = 1.0 if self._starting else (gradient - 1) + 1 / math.sqrt(window.value)
+        window.value = max(1.0, min(window.most, window.value + step))

@@ -39,6 +39,6 @@ class Proof:
         )
         return ProviderError(
             f"teacher '{self._teacher.name}' is a reasoning teacher, but its first {FIRST} replies carry no "
-            f"reasoning{hidden}: nothing under {', '.join(FIELDS)}, nor in <think> tags. Ask for it with quirks.extra_body, or say "
-            "that it shows none with quirks.reasoning: false."
+            f"reasoning{hidden}: nothing under {', '.join(FIELDS)}, nor in <think> tags. Ask for it with "
+            "quirks.extra_body, or say that it shows none with quirks.reasoning: false."
         )

@@ -12,8 +12,8 @@ from tests.unit.providers.asking import asked, question, questions, teacher_at
 from posttrain.errors import ProviderError
 from posttrain.providers import Journal, Live, ask, bill
 
-KEY = "sk-planted-ABCdef0123456789-xyz"
-PARTS = ("planted", "ABCdef", "0123456789")
+KEY = "sk-Zq7vK2mN9xW4-ABCdef0123456789-xyz"
+PARTS = ("Zq7vK2mN", "ABCdef", "0123456789")
 
 
 @pytest.mark.parametrize("where", ["environment", ".env"])

@@ -193,7 +193,7 @@ def kills(folder: Path, quick: bool) -> dict[str, Any]:
 
 def storm(folder: Path, quick: bool, retry_after: float | None = None) -> dict[str, Any]:
     per_minute, length, after = 5_000, (3.0 if quick else 20.0), (200 if quick else 1000)
-    count = 900 if quick else 6_000
+    count = 2_000 if quick else 6_000
     script = {"latency": 0.2, "storms": [{"after": after, "seconds": length, "retry_after": retry_after}]}
     with scripted(script) as url:
         found = finish(start(url, folder / f"storm{retry_after}.jsonl", count, per_minute, 512))

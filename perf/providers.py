@@ -1,19 +1,19 @@
 """The claims of the providers' client, in full: rate, faults, memory, processor time, kills, storms, two at once.
 
     python -m perf.providers                          about twelve minutes
-    python -m perf.providers --quick                  the same with few requests (the code runs; its numbers mean little)
+    python -m perf.providers --quick                  the same with few requests: the code runs, its numbers mean little
     python -m perf.providers --only faults kills      some of it
     python -m perf.providers --json perf/results/providers.json
 
-The provider is tests/scripted_provider in a process of its own; the client is a process of its own too, so that its memory
-and processor time are those of asking and nothing else. Every case says `holds`.
+The provider is tests/scripted_provider in a process of its own; the client is a process of its own too, so that its
+memory and processor time are those of asking and nothing else. Every case says `holds`.
 
-- faults: 20,000 requests at 5,000/min, concurrency 512, a tenth of them faulty: each answered exactly once, at least 95 % of the
-  allowed rate, memory flat, less than 30 % of one core.
-- kills: SIGKILL at ten random moments at 60,000/min: no journaled reply is asked again, at most what was in flight is repeated,
-  and every request that the provider saw is an intent in the journal.
-- storm, storm_retry_after: a storm of 429s, without and with Retry-After: no request during Retry-After, 90 % of the limit
-  within 30 s of its end.
+- faults: 20,000 requests at 5,000/min, concurrency 512, a tenth of them faulty: each answered exactly once, at least
+  95 % of the allowed rate, memory flat, less than 30 % of one core.
+- kills: SIGKILL at ten random moments at 60,000/min: no journaled reply is asked again, at most what was in flight is
+  repeated, and every request that the provider saw is an intent in the journal.
+- storm, storm_retry_after: a storm of 429s, without and with Retry-After: no request during Retry-After, 90 % of the
+  limit within 30 s of its end.
 - two: two teachers at once, each beside the time it takes alone.
 """
 
@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from tests.scripted_provider import Ledger
 from tests.unit.providers.asking import asked, question, questions, records, teacher_at
 
@@ -75,7 +74,9 @@ def arrivals_of(url: str) -> int:
 
 def start(url: str, journal: Path, count: int, per_minute: float, concurrency: int) -> subprocess.Popen[str]:
     given = json.dumps([url, str(journal), count, per_minute, concurrency])
-    return subprocess.Popen([sys.executable, "-m", "perf.providers", "--child", given], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "perf.providers", "--child", given], stdout=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def kills(folder: Path, quick: bool) -> dict[str, Any]:
 
 def storm(folder: Path, quick: bool, retry_after: float | None = None) -> dict[str, Any]:
     per_minute, length, after = 5_000, (3.0 if quick else 20.0), (200 if quick else 1000)
-    count = 900 if quick else 6_000
+    count = 2_000 if quick else 6_000
     script = {"latency": 0.2, "storms": [{"after": after, "seconds": length, "retry_after": retry_after}]}
     with scripted(script) as url:
         found = finish(start(url, folder / f"storm{retry_after}.jsonl", count, per_minute, 512))

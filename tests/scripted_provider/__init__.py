@@ -1,13 +1,14 @@
-"""A provider of model replies that misbehaves on command: a real HTTP server, written from the providers' documentation.
+"""A provider of model replies that misbehaves on command: a real HTTP server, from the providers' documentation.
 
     with ScriptedProvider(Script(faults={"500": 0.05, "reset": 0.05})) as provider:
         ask it at provider.url, then look at provider.ledger
 
-or as a process of its own, which outlives the kills of its client: ``python -m tests.scripted_provider '{"latency": 0.1}'``
-(it prints its address; GET /ledger tells what it saw). What is modelled, and where it is documented:
+or as a process of its own, which outlives the kills of its client: ``python -m tests.scripted_provider '{"latency":
+0.1}'`` (it prints its address; GET /ledger tells what it saw). What is modelled, and where it is documented:
 
-- Error bodies `{"error": {"message", "type", "param", "code"}}`, 401 with part of the key repeated, 404 `model_not_found`,
-  429 `rate_limit_exceeded` with and without Retry-After, 429 `insufficient_quota`: OpenAI, "Error codes", "Rate limits".
+- Error bodies `{"error": {"message", "type", "param", "code"}}`, 401 with part of the key repeated, 404
+  `model_not_found`, 429 `rate_limit_exceeded` with and without Retry-After, 429 `insufficient_quota`: OpenAI, "Error
+  codes", "Rate limits".
 - 402 Insufficient Balance; empty lines while a request waits; `insufficient_system_resource` as a finish reason;
   `reasoning_content`: DeepSeek, "Error codes", "Rate limit", "Create chat completion".
 - 403 for moderation with `metadata.reasons`, errors inside a 200, `reasoning` and `reasoning_details`, `usage.cost`:

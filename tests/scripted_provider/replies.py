@@ -106,7 +106,9 @@ REFUSALS: dict[str, tuple[int, bytes]] = {
     ),
     "too_long": (
         400,
-        error("This model's maximum context length is 8192 tokens.", "invalid_request_error", "context_length_exceeded"),
+        error(
+            "This model's maximum context length is 8192 tokens.", "invalid_request_error", "context_length_exceeded"
+        ),
     ),
     "insufficient_quota": (
         429,

@@ -30,7 +30,7 @@ class Call:
     writer: asyncio.StreamWriter
 
 
-class Hangup(Exception):
+class HangupError(Exception):
     """The connection ends here."""
 
 
@@ -92,7 +92,7 @@ class ScriptedProvider:
         try:
             while True:
                 await self._one(reader, writer)
-        except (Hangup, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (HangupError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
@@ -134,7 +134,7 @@ class ScriptedProvider:
 
     def _reset(self, call: Call) -> None:
         call.writer.transport.abort()  # RST where something is unread or unsent, else a close without a word
-        raise Hangup
+        raise HangupError
 
     # ---- what is asked
 
@@ -245,7 +245,7 @@ class ScriptedProvider:
             head = f"HTTP/1.1 200 Scripted\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
             call.writer.write(head.encode() + body[: len(body) // 2])
             await call.writer.drain()
-            raise Hangup
+            raise HangupError
         if outcome == "torn_json":  # half of it, and nothing says so
             await self.send(call, 200, body[: len(body) // 2])
             return

@@ -1,8 +1,8 @@
 """Model APIs as teachers: a registry, limits, retries, prices, and a journal that loses nothing that was paid for.
 
-    teacher = get_teacher("deepseek-reasoner")
-    for reply in ask(teacher, requests, Path("replies.jsonl"), budget=Budget(max_cost=20)):
-        ...
+teacher = get_teacher("deepseek-reasoner")
+for reply in ask(teacher, requests, Path("replies.jsonl"), budget=Budget(max_cost=20)):
+    ...
 """
 
 from posttrain.providers.ask import ask

@@ -36,15 +36,16 @@ def ask(
 ) -> Iterator[Reply]:
     """One Reply for each request, in the order of arrival; one that is in the journal comes at once, and costs nothing.
 
-    requests: pulled in the caller's thread as there is room, never more than `limits.concurrency` + AHEAD of them before their
-    replies are taken, so any number of them runs in flat memory. Equal requests (same key) are asked once.
-    journal: made where there is none; resuming is calling again with the same file.
-    retry_truncated: max_tokens of one larger attempt for a reply that was cut.
+    requests: pulled in the caller's thread as there is room, never more than `limits.concurrency` + AHEAD of them
+    before their replies are taken, so any number of them runs in flat memory. Equal requests (same key) are asked
+    once. journal: made where there is none; resuming is calling again with the same file. retry_truncated: max_tokens
+    of one larger attempt for a reply that was cut.
 
-    A request that fails for good yields a Reply with finish_reason `error`, and is asked again next time. What would fail
-    for every request raises, after all replies in flight have been kept and yielded: ProviderError (key, address, model, account,
-    a provider that stays closed, a reasoning teacher without reasoning), BudgetError, StoreError. Closing the generator
-    early gives replies in flight two seconds. Calling needs a key at once: ProviderError.
+    A request that fails for good yields a Reply with finish_reason `error`, and is asked again next time. What would
+    fail for every request raises, after all replies in flight have been kept and yielded: ProviderError (key,
+    address, model, account, a provider that stays closed, a reasoning teacher without reasoning), BudgetError,
+    StoreError. Closing the generator early gives replies in flight two seconds. Calling needs a key at once:
+    ProviderError.
     """
     secret = find_key(teacher)
     if retry_truncated is not None and retry_truncated < 1:

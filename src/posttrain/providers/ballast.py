@@ -1,8 +1,8 @@
 """Space held back for replies that are paid for and on their way.
 
-A full disk shows itself when something is written, and then it is too late: hundreds of requests may be in flight, each to
-bring a reply that can't be kept. So before a request leaves, room for its reply is reserved in a file beside the journal. When
-the disk is full the file goes, the replies take its place, and nothing more is sent.
+A full disk shows itself when something is written, and then it is too late: hundreds of requests may be in flight,
+each to bring a reply that can't be kept. So before a request leaves, room for its reply is reserved in a file beside
+the journal. When the disk is full the file goes, the replies take its place, and nothing more is sent.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Ballast:
             if error.errno not in FULL:
                 raise
             raise StoreError(
-                f"the disk of {self.path.parent} has less than {wanted / 1e6:.0f} MB left, and the replies on their way "
-                "may need them. Nothing more was sent: free some space and run the same command again."
+                f"the disk of {self.path.parent} has less than {wanted / 1e6:.0f} MB left, and the replies on their "
+                "way may need them. Nothing more was sent: free some space and run the same command again."
             ) from error
         self.size = wanted
 

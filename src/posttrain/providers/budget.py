@@ -1,7 +1,7 @@
 """Money: a cap that holds whatever happens, and the bill.
 
-A request is charged with the most it can cost before it leaves, and with what it did cost when its reply is there; one that
-ended in doubt (a broken connection, a timeout, a kill) stays charged in full. So the sum can't pass the cap.
+A request is charged with the most it can cost before it leaves, and with what it did cost when its reply is there;
+one that ended in doubt (a broken connection, a timeout, a kill) stays charged in full. So the sum can't pass the cap.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from posttrain.providers.teacher import Teacher
 class Bill:
     """What a journal has cost. cost: dollars of replies with a known price; unknown: replies without one.
 
-    doubtful: requests that were sent and brought nothing, which the provider may charge for; at_most: dollars for those and
-    for replies without a price, at worst (of `unpriced` of them nobody knows).
+    doubtful: requests that were sent and brought nothing, which the provider may charge for; at_most: dollars for
+    those and for replies without a price, at worst (of `unpriced` of them nobody knows).
     """
 
     replies: int
@@ -71,13 +71,14 @@ class Budget:
         self._lock = threading.Lock()
 
     def open(self, journal: Journal, teacher: Teacher) -> None:
-        """Counts what the journal has cost so far. BudgetError where the teacher's prices are unknown and a cap is set."""
+        """Counts what the journal has cost so far. BudgetError where a cap is set and prices are unknown."""
         if self.max_cost is None:
             return
         if teacher.prices is None:
             raise BudgetError(
-                f"max_cost is set, and the prices of teacher '{teacher.name}' are unknown, so nobody can keep to it. Give "
-                "them (prices: {input: …, output: …}, dollars per million tokens; an upper bound will do), or no max_cost."
+                f"max_cost is set, and the prices of teacher '{teacher.name}' are unknown, so nobody can keep to it. "
+                "Give them (prices: {input: …, output: …}, dollars per million tokens; an upper bound will do), or no "
+                "max_cost."
             )
         path = journal.path.resolve()
         if path not in self._opened:
@@ -115,6 +116,6 @@ class Budget:
     def used_up(self, worst: float | None) -> BudgetError:
         """The error for a run that stops here."""
         return BudgetError(
-            f"the budget is used up: ${self.spent:.4f} of max_cost ${self.max_cost:.4f} are spent, and the next request may "
-            f"cost ${worst or 0.0:.4f}. Raise max_cost to go on; everything so far is kept."
+            f"the budget is used up: ${self.spent:.4f} of max_cost ${self.max_cost:.4f} are spent, and the next "
+            f"request may cost ${worst or 0.0:.4f}. Raise max_cost to go on; everything so far is kept."
         )

@@ -1,6 +1,7 @@
 """Group commit: one thread writes the journal, everything that waits in one write and one fdatasync.
 
-A disk takes milliseconds to confirm, and replies come by the hundred per second; so many of them share each confirmation.
+A disk takes milliseconds to confirm, and replies come by the hundred per second; so many of them share each
+confirmation.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""The journal: every request that was sent and every reply as it came, one JSON object per line, appended and never changed.
+"""The journal: every request that was sent and every reply as it came, one JSON object per line, appended and never
+changed.
 
-    {"record": "intent", "key": …, "sample": 0, "attempt": 1, "at": 1731…, "teacher": …, "worst": 0.0012}   before it is sent
-    {"record": "reply",  "key": …, "sample": 0, "attempt": 1, "at": …, "teacher": …, "status": 200, "seconds": …, "body": "…"}
-    {"record": "error",  "key": …, "sample": 0, "attempt": 1, "at": …, "teacher": …, "why": …, "doubt": true}
+    {"record": "intent", "key": …, "sample": 0, "attempt": 1, "at": 1731…, "teacher": …, "worst": 0.0012}
+    {"record": "reply",  "key": …, …, "status": 200, "seconds": …, "body": "…"}
+    {"record": "error",  "key": …, …, "why": …, "doubt": true}
 
 A reply is kept under its key, the last one counts. An error after a reply of the same key says that the reply was of no
 use, and the key is asked again. `doubt`: nobody knows whether the provider charges for that request.
 
-What survives what: an intent is handed to the kernel before its request leaves, so it survives any death of the process; a
-reply is on the disk (fdatasync) before it is parsed and before its place is given to the next request, so it survives the
-loss of power too. A line without its end was being written when the process died: it is dropped, and its key asked again.
+What survives what: an intent is handed to the kernel before its request leaves, so it survives any death of the
+process; a reply is on the disk (fdatasync) before it is parsed and before its place is given to the next request, so
+it survives the loss of power too. A line without its end was being written when the process died: it is dropped, and
+its key asked again.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ HEAD = b'{"record": "posttrain journal", "version": 1}\n'
 class Journal:
     """One file, one writer at a time. Use as a context manager.
 
-    `append` is called from one thread at a time; `__contains__` and `read` may be called from another. LockedError while
-    another process writes it, StoreError where it can't be written, DamagedError where it is no journal.
+    `append` is called from one thread at a time; `__contains__` and `read` may be called from another. LockedError
+    while another process writes it, StoreError where it can't be written, DamagedError where it is no journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +99,8 @@ class Journal:
             kind, key = record["record"], bytes.fromhex(record["key"])
         except (ValueError, KeyError, TypeError):
             raise DamagedError(
-                f"line {number} of {self.path} is damaged. Remove that line: its request is asked again, the others stay."
+                f"line {number} of {self.path} is damaged. Remove that line: its request is asked again, and the "
+                "others stay."
             ) from None
         if kind == "intent":
             if key in self.open_intents:
@@ -149,12 +152,12 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> StoreError:
         return StoreError(
-            f"can't write {self.path}: {error.strerror}. Everything before is kept, and nothing more was sent: free some "
-            "space and run the same command again."
+            f"can't write {self.path}: {error.strerror}. Everything before is kept, and nothing more was sent: free "
+            "some space and run the same command again."
         )
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Appends records (of `intent`, `reply`, `error`) durably and takes note of them: for those who write in batches."""
+        """Appends records (of `intent`, `reply`, `error`) durably and takes note of them."""
         lines = [encode(record) for record in records]
         for line, place in zip(lines, self.append(lines, sync=True), strict=True):
             self._note(line, place, 0)

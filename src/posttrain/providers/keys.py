@@ -30,7 +30,8 @@ def find_key(teacher: Teacher, folder: Path | None = None) -> str | None:
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ProviderError(
-            f"the key in {teacher.key_env} holds characters that no HTTP header can carry. Copy it again, whole and alone."
+            f"the key in {teacher.key_env} holds characters that no HTTP header can carry. Copy it again, whole and "
+            "alone."
         )
     return key
 

@@ -1,7 +1,7 @@
 """Connections: httpx's transports, one connection each, the one used last taken first.
 
-httpx's own pool looks at all of its connections for every request, which at some hundred of them costs more than the request.
-A stack of single connections costs the same at any number, and leaves the idle ones to close.
+httpx's own pool looks at all of its connections for every request, which at some hundred of them costs more than the
+request. A stack of single connections costs the same at any number, and leaves the idle ones to close.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Lanes:
         self._idle: list[httpx.AsyncHTTPTransport] = []
 
     async def post(self, body: bytes, leaving: Callable[[], Awaitable[None]]) -> tuple[int, httpx.Headers, bytes]:
-        """(status, headers, body). `leaving` is awaited on an open connection, before the first byte of the request leaves.
+        """(status, headers, body). `leaving` is awaited on an open connection, before the first byte of the request
+        leaves.
 
         httpx.TransportError or httpx.DecodingError where the connection or the body breaks.
         """

@@ -25,8 +25,8 @@ _FAULTS = (408, 409, 425)
 _EMPTY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated")
 _FILTERS = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "data_inspection_failed")
 _UNKNOWN_MODEL = re.compile(
-    r"model[^.]{0,120}?(?:not exist|not found|does not exist|is not a valid|not supported|unknown)|(?:unknown|invalid) model"
-    r"|not a valid model",
+    r"model[^.]{0,120}?(?:not exist|not found|does not exist|is not a valid|not supported|unknown)"
+    r"|(?:unknown|invalid) model|not a valid model",
     re.IGNORECASE,
 )
 _REMEDIES = {
@@ -90,7 +90,7 @@ def _closed(status: int, headers: Mapping[str, str], problem: Mapping[str, Any],
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that the server asks for: Retry-After as a number or a date (RFC 9110, 10.2.3), or OpenAI's retry-after-ms."""
+    """Seconds that the server asks for: Retry-After (RFC 9110, 10.2.3), a number or a date, or retry-after-ms."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / unit

@@ -2,16 +2,18 @@
 
 `Pacer` is pure: it is told the time, and has no lock, no clock and no socket. Its parts:
 
-- Requests per minute: GCRA (ITU-T I.371) a little below the limit and with a quarter of a second of burst, so that no window of a
-  minute holds more than the limit.
+- Requests per minute: GCRA (ITU-T I.371) a little below the limit and with a quarter of a second of burst, so that no
+  window of a minute holds more than the limit.
 - Tokens per minute: a bucket; a request takes its prompt and its max_tokens, and gets back what it didn't use.
 - A refusal (429, 503, a refused connection) cuts the rate and the number at once, once per wave: refusals of requests
-  that were sent before the cut belong to the wave. The cut is proportional to the share of refusals (DCTCP, RFC 8257), so one
-  stray 429 in a hundred costs little; a Retry-After always cuts. Growth is fast up to nine tenths of where it was before,
-  then slow and ever faster (as in CUBIC, RFC 9438), so a storm is forgotten within half a minute, and a limit is not.
-- A Retry-After closes the gate for its time. Without one the gate closes when nothing but refusals comes, for ever longer.
-- Where no limit is known, latency counts: a server that never refuses queues, and its seconds per token grow (the gradient of
-  Netflix's concurrency-limits, against the best seen).
+  that were sent before the cut belong to the wave. The cut is proportional to the share of refusals (DCTCP, RFC
+  8257), and stray ones cost nothing; a Retry-After always cuts. Growth is fast up to nine tenths of where it was
+  before, then slow and ever faster (as in CUBIC, RFC 9438), so a storm is forgotten within half a minute, and a limit
+  is not.
+- A Retry-After closes the gate for its time. Without one the gate closes when nothing but refusals comes, for ever
+  longer.
+- Where no limit is known, latency counts: a server that never refuses queues, and its seconds per token grow (the
+  gradient of Netflix's concurrency-limits, against the best seen).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from posttrain.providers.teacher import Limits
 HEADROOM = 0.99  # of the limit of requests; with BURST: (60 + 0.25) · 0.99 < 60
 BURST = 0.25  # seconds of requests that may leave at once, to make up for a late wake-up
 TOKEN_HEADROOM, TOKEN_BURST = 0.95, 3.0  # (60 + 3) · 0.95 < 60
+WEIGHT = 1 / 64  # of one outcome in the share of refusals
+STRAY = 0.05  # share of refusals below which they are no sign of a limit
 STORM = 8  # refusals or faults without a success between them that close the gate
 LEAST = 1 / 32  # of the limit; the rate never falls below
 LONGEST_PAUSE = 8.0  # seconds, of a gate that nobody closed with a Retry-After
@@ -79,6 +83,7 @@ class Pacer:
         self._share = 0.0  # of refusals among the last outcomes
         self._successes = 0  # since the last wave
         self._short = self._best = 0.0  # seconds per token: lately, and at best
+        self._starting = True  # the window doubles with each round trip until that is felt
         self._random = random.Random(seed)
 
     # ---- before a request leaves
@@ -122,7 +127,7 @@ class Pacer:
         self._refusals = self.waves = 0
         self.closed_since = None
         self._successes += 1
-        self._share *= 15 / 16
+        self._share *= 1 - WEIGHT
         if self.rate is not None:
             self.rate.grow(now)
             self.window.grow(now)
@@ -131,19 +136,19 @@ class Pacer:
 
     def refused(self, now: float, sent_at: float, retry_after: float | None) -> None:
         """The provider refused a request that was sent at `sent_at`: too many, or it is down."""
-        self._share += (1 - self._share) / 16
+        self._share += (1 - self._share) * WEIGHT
         self._count(now)
         if retry_after is not None:
             self.closed_until = max(self.closed_until, now + retry_after + AFTER)
         if sent_at < self._wave_at:
             return
-        factor = 1 - max(self._share, 0.6 if retry_after is not None else 0.0) / 2
+        factor = 1 - max(self._share, 0.2 if retry_after is None else 0.6) / 2
         if retry_after is not None:
             self._wave(now, factor)
         elif self._refusals >= STORM:
             self._pause(now)
             self._wave(now, factor)
-        else:
+        elif self._share >= STRAY:
             self._cut(now, factor)
 
     def faulted(self, now: float, sent_at: float) -> None:
@@ -173,6 +178,7 @@ class Pacer:
             if pace is not None:
                 pace.cut(factor, until, fresh=self._successes > 0)
         self._successes = 0
+        self._starting = False
         self._wave_at = now
         self._tat = max(self._tat, until)  # no burst after a pause
 
@@ -182,6 +188,9 @@ class Pacer:
         window = self.window
         if 2 * in_flight < window.value:
             return  # it isn't the window that holds us back
-        gradient = max(0.5, min(1.0, SLACK * self._best / self._short)) if self._short > 0 else 1.0
-        aim = window.value * gradient + math.sqrt(window.value)
-        window.value = max(1.0, min(window.most, 0.8 * window.value + 0.2 * aim))
+        ratio = self._best / self._short if self._short > 0 else 1.0
+        self._starting = self._starting and ratio > 0.5
+        gradient = max(0.5, min(1.0, SLACK * ratio))
+        # One reply's part of the step of a round trip, which is as many replies as the window is wide.
+        step = 1.0 if self._starting else (gradient - 1) + 1 / math.sqrt(window.value)
+        window.value = max(1.0, min(window.most, window.value + step))

@@ -32,9 +32,13 @@ class Proof:
         self._without += 1
         if self._without < FIRST:
             return None
-        hidden = f" ({reply.reasoning_tokens} reasoning tokens were counted, but not shown)" if reply.reasoning_tokens else ""
+        hidden = (
+            f" ({reply.reasoning_tokens} reasoning tokens were counted, but not shown)"
+            if reply.reasoning_tokens
+            else ""
+        )
         return ProviderError(
-            f"teacher '{self._teacher.name}' is a reasoning teacher, but its first {FIRST} replies carry no reasoning{hidden}: "
-            f"nothing under {', '.join(FIELDS)}, nor in <think> tags. Ask for it with quirks.extra_body, or say that it shows "
-            "none with quirks.reasoning: false."
+            f"teacher '{self._teacher.name}' is a reasoning teacher, but its first {FIRST} replies carry no "
+            f"reasoning{hidden}: nothing under {', '.join(FIELDS)}, nor in <think> tags. Ask for it with "
+            "quirks.extra_body, or say that it shows none with quirks.reasoning: false."
         )

@@ -1,7 +1,8 @@
 """Where a reply carries its reasoning: a field under one of its names, parts of the content, or tags in the text.
 
-The field has been `reasoning_content` (DeepSeek, vLLM before 0.12), `reasoning` (OpenRouter, Together, vLLM since) and
-`reasoning_details` (OpenRouter: a list, of texts, summaries or encrypted blocks). Mistral and others send the content in parts.
+The field has been `reasoning_content` (DeepSeek, vLLM before 0.12), `reasoning` (OpenRouter, Together, vLLM since)
+and `reasoning_details` (OpenRouter: a list, of texts, summaries or encrypted blocks). Mistral and others send the
+content in parts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Teachers by name: the packaged table, a file of the user's own, and what is written inline, each over the one before.
 
-A name is a teacher of the table (`gpt-4o-mini`), a provider and a model of its (`openrouter/qwen/qwen3-32b`), or any name of
-one's own that comes with `base_url` and `model`.
+A name is a teacher of the table (`gpt-4o-mini`), a provider and a model of its (`openrouter/qwen/qwen3-32b`), or any
+name of one's own that comes with `base_url` and `model`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from posttrain.config import Config, load_yaml, parse
 from posttrain.errors import ProviderError, did_you_mean
 from posttrain.providers.teacher import Teacher
@@ -20,16 +22,16 @@ from posttrain.providers.teacher import Teacher
 class _Table(Config):
     """A file of teachers. providers: what their models have in common; teachers: a provider and a model each."""
 
-    providers: dict[str, dict[str, Any]] = {}
-    teachers: dict[str, dict[str, Any]] = {}
+    providers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    teachers: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def get_teacher(name: str, overrides: Mapping[str, Any] | None = None, registry: Path | None = None) -> Teacher:
     """The teacher called `name`.
 
-    overrides: keys of `Teacher`, over what the tables say (nested ones are merged). registry: a YAML file like the packaged
-    teachers.yaml, whose entries stand before the packaged ones. ProviderError where nobody knows the name; RecipeError
-    where a table or an override is wrong.
+    overrides: keys of `Teacher`, over what the tables say (nested ones are merged). registry: a YAML file like the
+    packaged teachers.yaml, whose entries stand before the packaged ones. ProviderError where nobody knows the name;
+    RecipeError where a table or an override is wrong.
     """
     providers, teachers = _tables(registry)
     entry = teachers.get(name)
@@ -47,7 +49,8 @@ def get_teacher(name: str, overrides: Mapping[str, Any] | None = None, registry:
     if not entry and not ({"base_url", "model"} <= set(values)):
         raise ProviderError(
             f"no teacher is called '{name}'.{did_you_mean(name, teachers)} Known: {', '.join(sorted(teachers))}; or "
-            f"PROVIDER/MODEL with one of {', '.join(sorted(providers))}; or any name with base_url and model of its own."
+            f"PROVIDER/MODEL with one of {', '.join(sorted(providers))}; or any name with base_url and model of its "
+            "own."
         )
     return parse(Teacher, {"name": name, **values}, f"teacher '{name}'")
 

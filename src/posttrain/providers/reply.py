@@ -1,7 +1,9 @@
-"""What came back: `Reply`, made from a journaled raw reply by a pure function, so reading a journal again costs nothing.
+"""What came back: `Reply`, made from a journaled raw reply by a pure function, so reading a journal again costs
+nothing.
 
-Usage differs between providers: OpenAI counts reasoning in completion_tokens, Gemini leaves it to total_tokens, DeepSeek
-names the cached part prompt_cache_hit_tokens, OpenRouter reports the cost itself. What isn't told stays None.
+Usage differs between providers: OpenAI counts reasoning in completion_tokens, Gemini leaves it to total_tokens,
+DeepSeek names the cached part prompt_cache_hit_tokens, OpenRouter reports the cost itself. What isn't told stays
+None.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ FINISHES: dict[str, Finish] = {
 }
 
 
-class UnreadableReply(ValueError):
+class UnreadableReply(ValueError):  # noqa: N818 - it is what it names
     """A reply that can't be used, and may be better the next time. The message says what it was."""
 
 
@@ -38,8 +40,9 @@ class UnreadableReply(ValueError):
 class Reply:
     """One answer, or (finish_reason `error`) the word that there is none and why.
 
-    text: the answer without its reasoning; of a reply that was cut (`length`) it is what there was of it. cost: dollars; None
-    where no price is known. Tokens are None where the provider doesn't tell. attempts: requests that were sent for it.
+    text: the answer without its reasoning; of a reply that was cut (`length`) it is what there was of it. cost:
+    dollars; None where no price is known. Tokens are None where the provider doesn't tell. attempts: requests that
+    were sent for it.
     """
 
     key: str

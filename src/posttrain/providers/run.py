@@ -1,7 +1,8 @@
 """One teacher is asked: an event loop in a thread of its own, one task per request in flight.
 
-A request's way: taken (retries that are due first) → admitted (pace, window, budget, room on the disk) → its intent journaled
-→ sent, unless the gate has closed meanwhile → its reply journaled on the disk → parsed → delivered → its place given away.
+A request's way: taken (retries that are due first) → admitted (pace, window, budget, room on the disk) → its intent
+journaled → sent, unless the gate has closed meanwhile → its reply journaled on the disk → parsed → delivered → its
+place given away.
 """
 
 from __future__ import annotations
@@ -167,8 +168,8 @@ class Run:
         try:
             if self._journal.full:
                 raise StoreError(
-                    f"the disk of {self._journal.path} is full. Every reply is kept, and nothing more was sent: free some "
-                    "space and run the same command again."
+                    f"the disk of {self._journal.path} is full. Every reply is kept, and nothing more was sent: free "
+                    "some space and run the same command again."
                 )
             self._journal.ballast.hold(room)
         except StoreError as error:
@@ -345,7 +346,12 @@ class Run:
         """No reply for this request; it is asked again by the next run."""
         self.live.failed += 1
         reply = failed(
-            self._teacher, job.key, job.request.sample, job.attempts, self._loop.time() - job.began, hide(why, self._secret)
+            self._teacher,
+            job.key,
+            job.request.sample,
+            job.attempts,
+            self._loop.time() - job.began,
+            hide(why, self._secret),
         )
         self._deliver(job.joined(reply))
 

@@ -1,7 +1,8 @@
 """A teacher and a question to it, as declarations: `Teacher`, `Request`, and the key under which a reply is kept.
 
-The key is the sha256 of the canonical effective request (who serves it, and the body as it is sent) and of the sample index.
-Row positions, API keys, addresses, limits and retries are no part of it, so a journal stays good when any of them changes.
+The key is the sha256 of the canonical effective request (who serves it, and the body as it is sent) and of the sample
+index. Row positions, API keys, addresses, limits and retries are no part of it, so a journal stays good when any of
+them changes.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class Quirks(Config):
     """What the model calls max_tokens."""
     drop: tuple[str, ...] = ()
     """Sampling settings that the model refuses."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Sent with every request, such as {reasoning: {effort: high}}."""
-    headers: dict[str, str] = Field({}, json_schema_extra=_HOW)
+    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra=_HOW)
     """Sent with every request; never the API key, which is key_env's."""
 
     @field_validator("headers")

@@ -1,4 +1,5 @@
-"""Shared by the tests of asking: a teacher at a scripted provider, questions, and a process that asks and may be killed.
+"""Shared by the tests of asking: a teacher at a scripted provider, questions, and a process that asks and may be
+killed.
 
 ``python -m tests.unit.providers.asking URL JOURNAL COUNT PER_MINUTE``
 """
@@ -50,7 +51,7 @@ def records(journal: Path, kind: str) -> list[dict[str, Any]]:
 def main() -> None:
     url, journal, count, per_minute = sys.argv[1:]
     teacher = teacher_at(url, requests_per_minute=float(per_minute), concurrency=64)
-    replies = [reply for reply in ask(teacher, questions(int(count)), Path(journal))]
+    replies = list(ask(teacher, questions(int(count)), Path(journal)))
     print(len(replies), sum(reply.finish_reason == "stop" for reply in replies))
 
 

@@ -6,11 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.scripted_provider import Script, ScriptedProvider, Storm
+from tests.unit.providers.asking import asked, question, questions, records, teacher_at
 
 from posttrain.errors import BudgetError, PosttrainError, ProviderError
 from posttrain.providers import Budget, Prices, Request, Teacher, ask
-from tests.scripted_provider import Script, ScriptedProvider, Storm
-from tests.unit.providers.asking import asked, question, questions, records, teacher_at
 
 
 def stopped(teacher: Teacher, folder: Path, count: int = 30, **more: object) -> str:
@@ -59,7 +59,9 @@ def test_a_wrong_path_is_a_404_that_names_the_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outcome", ["404", "unknown_model_400"])
 def test_a_model_that_the_provider_does_not_know_stops_the_run(tmp_path: Path, outcome: str) -> None:
-    with ScriptedProvider(Script(models=("another",) if outcome == "404" else ("scripted",), faults={outcome: 1.0})) as p:
+    with ScriptedProvider(
+        Script(models=("another",) if outcome == "404" else ("scripted",), faults={outcome: 1.0})
+    ) as p:
         message = stopped(teacher_at(p.url, concurrency=4), tmp_path, 100)
         assert sum(p.ledger.asked.values()) <= 4
     assert "model (scripted)" in message
@@ -142,7 +144,7 @@ def test_the_cap_holds_counting_what_is_in_flight_at_its_worst(tmp_path: Path) -
     with ScriptedProvider(Script(latency=0.03)) as provider:
         teacher = teacher_at(provider.url, prices=prices, concurrency=32)
         paid = []
-        with pytest.raises(BudgetError, match=r"the budget is used up: \$"):
+        with pytest.raises(BudgetError, match=r"the budget is used up: \$"):  # noqa: PT012 - what came before counts
             for reply in ask(teacher, questions(500), tmp_path / "j.jsonl", budget=Budget(max_cost=1000.0)):
                 paid.append(reply.cost or 0.0)
         assert provider.ledger.peak <= 1000 // 256

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.scripted_provider import Script, ScriptedProvider
+from tests.unit.providers.asking import questions, teacher_at
+from tests.unit.providers.asking import records as lines_of
 
 from posttrain.errors import DamagedError, LockedError, StoreError
 from posttrain.providers import Journal, ask
 from posttrain.providers import journal as records
 from posttrain.providers.ballast import Ballast
-from tests.scripted_provider import Script, ScriptedProvider
-from tests.unit.providers.asking import questions, teacher_at
-from tests.unit.providers.asking import records as lines_of
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_stops_the_run_before_a_reply_is_lost(
     got = 0
     with ScriptedProvider(Script(latency=0.1, text_bytes=2000)) as provider:
         teacher = teacher_at(provider.url, requests_per_minute=60_000)
-        with pytest.raises(StoreError, match="full|space"):
+        with pytest.raises(StoreError, match=r"full|space"):  # noqa: PT012 - what came before counts
             for _ in ask(teacher, questions(2000), path):
                 got += 1
                 if got == 100:
@@ -187,7 +187,7 @@ def test_a_real_disk_that_is_full_loses_no_reply(small_disk: Callable[[], Path])
     folder = small_disk()
     got = 0
     with ScriptedProvider(Script(latency=0.05, text_bytes=4000)) as provider:
-        with pytest.raises(StoreError, match="full|space"):
+        with pytest.raises(StoreError, match=r"full|space"):  # noqa: PT012 - what came before counts
             for _ in ask(teacher_at(provider.url, requests_per_minute=60_000), questions(3000), folder / "j.jsonl"):
                 got += 1
         answered = sum(provider.ledger.answered.values())

@@ -10,10 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-from posttrain.providers import Journal, Prices, bill
 from tests.conftest import ROOT
 from tests.scripted_provider import Script, ScriptedProvider
 from tests.unit.providers.asking import asked, question, records, teacher_at
+
+from posttrain.providers import Journal, Prices, bill
 
 COUNT, CONCURRENCY = 600, 64
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.providers.asking import question, teacher_at
 
 from posttrain.errors import PosttrainError, ProviderError, RecipeError
 from posttrain.providers import Request, get_teacher, known_teachers, worst_cost
 from posttrain.providers.keys import find_key, hide, read_env
-from tests.unit.providers.asking import question, teacher_at
 
 PROVIDERS = ["openai", "deepseek", "gemini", "openrouter", "together", "fireworks", "vllm", "sglang"]
 
@@ -86,7 +86,9 @@ def test_a_key_written_into_a_config_is_refused_and_not_repeated(overrides: dict
 
 def test_keys_come_from_the_environment_before_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = teacher_at("http://h/v1").model_copy(update={"key_env": "A_KEY"})
-    (tmp_path / ".env").write_text('# keys\nexport A_KEY="from file"\nB = \'x # y\'\nC=z # comment\nA_KEY=file # last\n')
+    (tmp_path / ".env").write_text(
+        "# keys\nexport A_KEY=\"from file\"\nB = 'x # y'\nC=z # comment\nA_KEY=file # last\n"
+    )
     monkeypatch.delenv("A_KEY", raising=False)
     assert find_key(teacher, tmp_path) == "file"
     assert read_env(tmp_path / ".env")["B"] == "x # y"
@@ -122,7 +124,8 @@ def test_the_key_of_a_request_depends_on_what_is_asked_and_on_nothing_else() -> 
 
 def test_quirks_change_what_is_sent() -> None:
     teacher = get_teacher(
-        "openai/o9", {"quirks": {"max_tokens_field": "max_completion_tokens", "drop": ["temperature"], "extra_body": {"a": 1}}}
+        "openai/o9",
+        {"quirks": {"max_tokens_field": "max_completion_tokens", "drop": ["temperature"], "extra_body": {"a": 1}}},
     )
     body = question(1).body(teacher)
     assert body["max_completion_tokens"] == 256

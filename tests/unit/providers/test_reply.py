@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.providers.asking import teacher_at
 
 from posttrain.providers import Prices, Quirks, UnreadableReply, parse_reply
 from posttrain.providers.outcome import classify
 from posttrain.providers.reasoning import split_reasoning
-from tests.unit.providers.asking import teacher_at
 
 TEACHER = teacher_at("http://h/v1", prices=Prices(input=1.0, output=10.0, cached=0.1))
 
@@ -32,14 +32,16 @@ def body(message: dict[str, Any] | None = None, finish: Any = "stop", **more: An
         ({"content": "7", "reasoning_content": "3+4"}, "7", "3+4", "raw"),
         ({"content": "7", "reasoning": None, "reasoning_content": "3+4"}, "7", "3+4", "raw"),
         ({"content": "7", "reasoning_details": [{"type": "reasoning.text", "text": "3+4"}]}, "7", "3+4", "raw"),
-        ({"content": "7", "reasoning_details": [{"type": "reasoning.summary", "summary": "adds"}]}, "7", "adds", "summary"),
+        ({"content": "7", "reasoning_details": [{"type": "reasoning.summary", "summary": "adds"}]},
+         "7", "adds", "summary"),
         ({"content": "7", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}, "7", None, "none"),
         ({"content": "<think>\n3+4\n</think>\n\n7"}, "7", "3+4", "tags"),
         ({"content": "<thought>3+4</thought>7"}, "7", "3+4", "tags"),
         ({"content": "3+4</think>7"}, "7", "3+4", "tags"),
         ({"content": None, "reasoning_content": "3+4"}, "", "3+4", "raw"),
         ({"content": "a < b and <thinking> later"}, "a < b and <thinking> later", None, "none"),
-        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "3+4"}]}, {"type": "text", "text": "7"}]},
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "3+4"}]},
+                      {"type": "text", "text": "7"}]},
          "7", "3+4", "raw"),
         ({"content": 7}, "", None, "none"),
     ],

@@ -6,14 +6,14 @@ import logging
 from pathlib import Path
 
 import pytest
-
-from posttrain.errors import ProviderError
-from posttrain.providers import Journal, Live, ask, bill
 from tests.scripted_provider import Script, ScriptedProvider
 from tests.unit.providers.asking import asked, question, questions, teacher_at
 
-KEY = "sk-planted-ABCdef0123456789-xyz"
-PARTS = ("planted", "ABCdef", "0123456789")
+from posttrain.errors import ProviderError
+from posttrain.providers import Journal, Live, ask, bill
+
+KEY = "sk-Zq7vK2mN9xW4-ABCdef0123456789-xyz"
+PARTS = ("Zq7vK2mN", "ABCdef", "0123456789")
 
 
 @pytest.mark.parametrize("where", ["environment", ".env"])
@@ -34,7 +34,7 @@ def test_a_planted_key_is_found_in_no_output(
     seen: list[Live] = []
     said = []
     # A question that holds the key is answered with it: the provider repeats whatever it is told.
-    leaky = question(0).messages[:1] + ({"role": "user", "content": f"My key is {KEY}"},)
+    leaky = (*question(0).messages[:1], {"role": "user", "content": f"My key is {KEY}"})
     for accepted in (KEY, "another"):
         told = {asked(question(1)): ["500"], asked(question(2)): ["torn"], asked(question(3)): ["html"]}
         with ScriptedProvider(Script(key=accepted, questions=told)) as provider:

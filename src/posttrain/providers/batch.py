@@ -27,6 +27,7 @@ from posttrain.providers.journal import error as error_record
 from posttrain.providers.journal import intent as intent_record
 from posttrain.providers.journal import reply as reply_record
 from posttrain.providers.keys import find_key
+from posttrain.providers.proof import Proof
 from posttrain.providers.reply import Reply, UnreadableReply, failed, parse_reply
 from posttrain.providers.teacher import Request, Teacher, worst_cost
 from posttrain.store import write_atomic
@@ -70,13 +71,11 @@ def ask_batch(
         )
         if budget is not None:
             budget.open(book, teacher)
-        yield from desk.journaled()
-        desk.adopt()
-        for _ in range(settings.rounds):
-            desk.hand_over()
-            if not desk.ledger.open():
-                break
-            yield from desk.collect()
+        proof = Proof(teacher)
+        for reply in desk.replies():
+            if (error := proof.see(reply)) is not None:
+                raise error
+            yield reply
         for key in desk.missing():
             why = desk.why.get(key, "no reply")
             yield failed(teacher, key, wanted[key].sample, settings.rounds, 0.0, why)
@@ -97,6 +96,16 @@ class _Desk:
     say: Callable[[str], None]
     why: dict[str, str] = field(default_factory=dict)  # key → what went wrong the last time
     worst: dict[str, float | None] = field(default_factory=dict)  # key → dollars set aside for it
+
+    def replies(self) -> Iterator[Reply]:
+        """Those that are there, then those of each batch as it comes back."""
+        yield from self.journaled()
+        self.adopt()
+        for _ in range(self.settings.rounds):
+            self.hand_over()
+            if not self.ledger.open():
+                return
+            yield from self.collect()
 
     def journaled(self) -> Iterator[Reply]:
         """Replies that are there already."""

@@ -22,6 +22,7 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{3,}")
 _MARGIN = 0.25  # of a question's weight of words, by which another question must be nearer
 _LEAST_WORDS = 3  # which the other question has, and the reply's own has not
 _COMMON = 0.1  # words that more than this share of the questions have say nothing
+_HOLDERS = 40  # ... nor those that more than so many have: what many share tells few apart, and takes long
 _LEAST_COUNTED = 20  # replies with a count of prompt tokens, below which no length is told
 _PAIRS = 2_000
 _TOLERANCE = 0.25  # of the expected prompt tokens
@@ -54,7 +55,7 @@ def _words(text: str) -> set[str]:
 def _by_words(batch: Mapping[str, Answered], questions: list[str]) -> dict[str, str]:
     spoken = [_words(question) for question in questions]
     frequency = Counter(word for words in spoken for word in words)
-    most = max(1.0, _COMMON * len(questions))
+    most = max(1.0, min(_COMMON * len(questions), _HOLDERS))
     weight = {word: math.log(len(questions) / n + 1) for word, n in frequency.items() if n <= most}
     holders: dict[str, list[int]] = defaultdict(list)
     for number, words in enumerate(spoken):

@@ -77,7 +77,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 # An answer as an announcement states it: kept when the words before it are cut.
 _STATED = re.compile(
-    r"[\"'`*]*(?:ANSWER\s*:\s*[\"'`*]*\$?-?\d[\d,./]*%?|####\s*\$?-?\d[\d,./]*|\\boxed\{[^{}]*\d[^{}]*\})"
+    r"[\"'`*]{0,4}(?:ANSWER\s*:\s*[\"'`*]*\$?-?\d[\d,./]*%?|####\s*\$?-?\d[\d,./]*|\\boxed\{[^{}\d]{0,40}\d[^{}]{0,80}\})"
     r"[\"'`*.!]*\s*$",
     re.IGNORECASE,
 )

@@ -272,6 +272,14 @@ def test_no_key_and_no_account_are_told_before_anything_is_sent(
     assert server.keys == set()
 
 
+def test_a_reasoning_teacher_whose_batch_shows_no_reasoning_stops_the_run(server: BatchServer, tmp_path: Path) -> None:
+    teacher = teacher_of(server, quirks={"reasoning": True})
+    with pytest.raises(ProviderError, match="replies carry no reasoning"):
+        list(ask_batch(teacher, requests(8), tmp_path / "replies.jsonl", settings()))
+    with Journal(tmp_path / "replies.jsonl") as book:
+        assert len(book) == 8, "what was paid for is kept"
+
+
 def test_a_torn_last_line_of_the_ledger_is_dropped(server: BatchServer, tmp_path: Path) -> None:
     run(server, tmp_path / "replies.jsonl", 2)
     ledger = tmp_path / "batches.jsonl"

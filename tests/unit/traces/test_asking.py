@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,11 @@ from tests.unit.traces.scripted import KEY, ask, problem, some_problems, teacher
 
 from posttrain.errors import ProviderError, RecipeError, StoreError
 from posttrain.pipeline import run_stage
+from posttrain.providers import Journal, Live
+from posttrain.stage import Workspace
 from posttrain.store import Manifest, Samples
 from posttrain.traces import cleaning
+from posttrain.traces.watch import Watch
 
 
 @pytest.fixture
@@ -143,6 +147,30 @@ def test_teachers_beside_are_asked_once_for_all_their_stages(provider: ScriptedP
         assert (asked, other.ledger.asked.total(), provider.ledger.asked.total()) == (4, 4, 4)
     assert {s.source for s in first} == {"teacher:a"}
     assert {(s.source, s.index) for s in second} == {("teacher:b", 0)}
+
+
+def test_a_stage_waits_for_another_that_asks_the_same_teacher(
+    provider: ScriptedProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posttrain.traces.asking.LOOK", 0.05)
+    journal = tmp_path / "journals/t/replies.jsonl"
+    journal.parent.mkdir(parents=True)
+    other = Journal(journal)
+    release = threading.Timer(0.4, other.__exit__, (None, None, None))
+    release.start()
+    samples = ask(tmp_path, some_problems(tmp_path, 3), teacher="t", define={"t": teacher(provider)})
+    release.join()
+    assert len(samples) == 3
+
+
+def test_what_is_seen_is_cost_tokens_errors_and_what_is_cut(tmp_path: Path) -> None:
+    with Watch(Workspace(tmp_path / "w", quiet=True), "asking", {"a": 10, "b": 10}) as watch:
+        watch.look("a")(
+            Live(replies=8, sent=10, faults=1, refusals=1, truncated=2, cost=1.5, completion_tokens=900, seconds=3)
+        )
+        assert watch.facts() == {"cost": "$1.50", "tokens": "900 (300/s)", "errors": "20.0 %", "truncated": "25.0 %"}
+        watch.look("b")(Live(replies=1, sent=1, unpriced=1, waves=1, closed_for=12.0))
+        assert (watch.facts()["cost"], watch.facts()["closed"]) == ("unknown", "b for 12 s")
 
 
 def test_requests_without_a_reply_stop_the_stage_and_alone_are_asked_again(

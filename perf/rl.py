@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from posttrain.data.synthetic import texts as documents
 from posttrain.engines import NativeEngine
 from posttrain.models import load_model, load_tokenizer, save_model, train_tokenizer
 from posttrain.prompts import get_template
-from posttrain.records import Problem
+from posttrain.records import Problem, Sample
 from posttrain.rl.config import RLConfig
 from posttrain.rl.drawing import Drawer
 from posttrain.rl.learner import Learner
@@ -152,10 +152,14 @@ class Ours:
 class EvenIds(Collector):
     """Rewards the share of even token ids, as the peer does."""
 
-    def rewarded(self, samples: list[Any], step: int) -> list[Any]:
-        self.distance = lambda given: [-sum(i % 2 == 0 for i in s.token_ids) / len(s.token_ids) for s in given]
+    def rewarded(self, samples: list[Sample], step: int, problems: Mapping[str, Problem]) -> list[Sample]:
+        self.distance = lambda given: [-_even(s.token_ids or ()) for s in given]
         self.config = self.config.model_copy(update={"kl": 1.0})  # the distance's weight
-        return super().rewarded(samples, step)
+        return super().rewarded(samples, step, problems)
+
+
+def _even(ids: Sequence[int]) -> float:
+    return sum(i % 2 == 0 for i in ids) / len(ids)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,6 @@ def train(
 ) -> None:
     """Trains in place and writes `model/`. Every step depends on (seed, step) and the state that the Saver keeps."""
     ranks = ranks or Ranks()
-    device = str(model.device)
     pad_id = int(tokenizer.pad_token_id)
     updater = Updater.make(model, config.optimizer, plan.steps, ranks)
     whose = identity(config, model, tokenizer_digest(tokenizer))
@@ -82,14 +81,8 @@ def train(
         bar.skip(start)
         for step in range(start, plan.steps):
             began = time.perf_counter()
-            chosen = batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)
-            mine, counts = ranks.share([plan.sequences[i] for i in chosen])
-            micros = plan.cut(mine, config.token_budget, pad_id, device)
-            seeded(work.seed, step, ranks.rank)
             try:
-                row = supervised_step(
-                    config, plan.aggregation, micros, len(chosen), model, updater, step, named(chosen), counts=counts
-                )
+                row = _step(config, plan, model, updater, work.seed, step, pad_id)
             except TrainingError:  # the gradient is not finite: nothing has moved since `step` steps were done
                 saver.save(step, {"tokens": tokens_seen, "seconds": seconds})
                 raise
@@ -112,11 +105,30 @@ def train(
     if plan.settle is not None:
         plan.settle()  # scores that are still on their way count when the best is chosen, and belong into the picture
     keeper.finish(done, probe=[s.ids for s in plan.sequences[:8]])
-    last = work.metrics.read()
+    rows = work.metrics.read()
     if ranks.first:
-        draw_loss(last, work.dir / "loss.png")
-    losses = [r["loss"] for r in last if "loss" in r]
+        draw_loss(rows, work.dir / "loss.png")
+    losses = [r["loss"] for r in rows if "loss" in r]
     work.summarise(steps=done, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
+
+
+def _step(
+    config: TrainingConfig,
+    plan: Plan,
+    model: PreTrainedModel,
+    updater: Updater,
+    seed: int,
+    step: int,
+    pad_id: int,
+) -> dict[str, Any]:
+    """One optimizer step on the batch that (seed, step) draws; this rank computes its share of it."""
+    ranks = updater.ranks
+    chosen = batch_indices(len(plan.sequences), plan.batch_size, seed, step)
+    mine, counts = ranks.share([plan.sequences[i] for i in chosen])
+    micros = plan.cut(mine, config.token_budget, pad_id, str(model.device))
+    seeded(seed, step, ranks.rank)
+    what = named(chosen)
+    return supervised_step(config, plan.aggregation, micros, len(chosen), model, updater, step, what, counts=counts)
 
 
 def named(chosen: Sequence[int]) -> str:

@@ -132,6 +132,8 @@ class RLConfig(TrainingConfig):
     """Settings of the vLLM server, where that is the engine."""
     max_batch: int = Field(256, ge=1, json_schema_extra={"fingerprint": False})
     """Rows the engine decodes at once."""
+    prefill_chunk: int = Field(8192, ge=1, json_schema_extra={"fingerprint": False})
+    """Prompt tokens that the native engine computes between two tokens of the running rollouts."""
     keep_rollouts: int = Field(1, ge=0)
     """Store every n-th step's rollouts; 0 = none."""
     keep_tokens: int = Field(64, ge=0)

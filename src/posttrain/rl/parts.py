@@ -126,6 +126,7 @@ def _engine(
         tokenizer,
         pad_id=int(tokenizer.pad_token_id),
         max_batch=config.max_batch,
+        prefill_chunk=config.prefill_chunk,
         folder=work.state / "vllm",
         dtype=config.dtype,
         vllm=config.vllm,

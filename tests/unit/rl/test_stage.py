@@ -163,3 +163,15 @@ def test_in_bfloat16_sampler_and_trainer_agree_within_its_precision(parts: dict[
     lines = json.loads((made.path / "certificate.json").read_text())
     assert lines["log-probability parity"]["ok"]
     assert lines["the sampler kept up with the weights"]["ok"]
+
+
+def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
+    parts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    function, _ = reward(tmp_path)
+    whole, pieces = (rl(parts, tmp_path / str(n), steps=1, reward=function, prefill_chunk=n) for n in (8192, 16))
+    said = [
+        [s["token_ids"] for s in pq.read_table(of.path / "rollouts/step-000001/samples.parquet").to_pylist()]
+        for of in (whole, pieces)
+    ]
+    assert said[0] == said[1]

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,16 @@ from posttrain.training.config import SHARDED, LaunchConfig, TrainingConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from posttrain.training.batches import Masked
-
 T = TypeVar("T")
-S = TypeVar("S", bound="Masked")
+S = TypeVar("S", bound="Sequenced")
 PATIENCE = datetime.timedelta(hours=12)  # rank 0 may evaluate while the others wait; a dead rank is noticed otherwise
+
+
+class Sequenced(Protocol):
+    """Anything with token ids."""
+
+    @property
+    def ids(self) -> Sequence[int]: ...
 
 
 class _Within(nn.Module):

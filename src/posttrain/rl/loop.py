@@ -25,17 +25,21 @@ from posttrain.rl.journal import chosen_keys, write_tokens
 from posttrain.rl.parts import Parts, open_parts
 from posttrain.rl.rollouts import Batch
 from posttrain.store import Checkpoint, Problems
+from posttrain.training.distributed import Ranks
 from posttrain.training.update import memory_watched
 
 if TYPE_CHECKING:
     from posttrain.stage import Workspace
 
 
-def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace) -> None:
-    """Trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
+def reinforce(
+    config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace, ranks: Ranks | None = None
+) -> None:
+    """What `rl` does in every rank: trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
+    ranks = ranks or Ranks()
     with ExitStack() as closing:  # a server does not outlive its stage, however that ends
-        parts = open_parts(config, model, problems, work, closing)
-        feed, saver, engine = parts.feed, parts.saver, parts.engine
+        parts = open_parts(config, model, problems, work, closing, ranks)
+        feed, saver = parts.feed, parts.saver
         start, seconds = _begin(config, parts, problems, work)
         done, silence = start, Watch()
         with work.progress(config.steps, "rl", "steps") as bar, memory_watched(config):
@@ -45,13 +49,14 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
                 try:
                     batch = feed.next(step)
                 except (EngineError, TrainingError):
-                    saver.save(step, {"seconds": seconds, "drawer": feed.drawn})  # nothing was learned since
+                    if not ranks.sharded:  # the other ranks don't know that they would have to give their parts
+                        saver.save(step, {"seconds": seconds, "drawer": feed.drawn})  # nothing was learned since
                     raise
-                if step == 0:
-                    certify_start(config, batch.rollouts, parts.policy, parts.pad_id, work)
+                if step == 0 and ranks.first:
+                    certify_start(config, batch.rollouts, parts.sampled, parts.pad_id, work)
                 trained = _learn(config, parts, batch, step, work.seed)
                 feed.finish()
-                engine.load_weights(parts.policy, done)
+                parts.serve(done)
                 taken = time.perf_counter() - began
                 seconds += taken
                 row = {**batch.metrics, **trained, **_rates(batch, trained, taken), "seconds": seconds}
@@ -64,11 +69,13 @@ def reinforce(config: RLConfig, model: Checkpoint, problems: Problems, work: Wor
                 parts.keeper.step(done, config.steps)
                 if parts.keeper.stopped(done):
                     break
-                if done < config.steps and saver.maybe(done, {"seconds": seconds, "drawer": feed.drawn}):
+                saved = done < config.steps and saver.maybe(done, {"seconds": seconds, "drawer": feed.drawn})
+                if saved and ranks.first:
                     feed.journal.forget(done)
         asked = [parts.template.prompt_ids(p.question, parts.tokenizer) for p in parts.problems[:8]]
         parts.keeper.finish(done, probe=asked)
-        _conclude(config, done, seconds, work)
+        if ranks.first:
+            _conclude(config, done, seconds, work)
 
 
 def _begin(config: RLConfig, parts: Parts, problems: Problems, work: Workspace) -> tuple[int, float]:
@@ -78,8 +85,10 @@ def _begin(config: RLConfig, parts: Parts, problems: Problems, work: Workspace) 
     parts.feed.resume(start, counters.get("drawer"))
     work.metrics.rewind(start or -1)  # a fresh start logs its step 0 again
     if start:
-        parts.engine.load_weights(parts.policy, start)
+        parts.serve(start)
         return start, float(counters.get("seconds", 0.0))
+    if parts.engine is None:
+        return 0, 0.0
     held_out = [p for p in problems.read() if p.split != config.split]
     certify_selection(parts.problems, held_out, work)
     certify_determinism(parts.engine, *parts.probe(config, work.seed), work)
@@ -91,7 +100,7 @@ def _begin(config: RLConfig, parts: Parts, problems: Problems, work: Workspace) 
 def _learn(config: RLConfig, parts: Parts, batch: Batch, step: int, seed: int) -> dict[str, float]:
     """The optimizer steps of one batch; where its rollouts are kept, some with every token's numbers."""
     done = step + 1
-    stored = bool(config.keep_rollouts) and done % config.keep_rollouts == 0
+    stored = parts.engine is not None and bool(config.keep_rollouts) and done % config.keep_rollouts == 0
     keys = [r.key for r in batch.rollouts if r.advantage] if stored else []
     parts.learner.watch = chosen_keys(keys, config.keep_tokens, seed, done)
     trained = parts.learner.learn(batch.rollouts, step, parts.pad_id)

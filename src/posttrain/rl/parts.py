@@ -19,7 +19,7 @@ from posttrain.prompts import get_template
 from posttrain.rl.certificate import certify_served
 from posttrain.rl.config import RLConfig
 from posttrain.rl.drawing import Drawer
-from posttrain.rl.feed import Feed
+from posttrain.rl.feed import Copies, Feed
 from posttrain.rl.journal import Journal
 from posttrain.rl.learner import Learner, Reference
 from posttrain.rl.rewards import load_function
@@ -27,6 +27,7 @@ from posttrain.rl.rollouts import Collector, rollout_of
 from posttrain.seeding import derive
 from posttrain.store import Checkpoint, Problems
 from posttrain.training.checkpoint import Saver
+from posttrain.training.distributed import Ranks
 from posttrain.training.keeper import Keeper
 from posttrain.training.policy import identity, load_policy
 from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
@@ -43,18 +44,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`problems`: those that are trained on. `validator`: None where nothing is validated."""
+    """`problems`: those that are trained on. `sampled`: what the engine reads, the policy itself or, where that is cut
+    in parts over ranks, a copy. The first rank alone has an engine, and a validator where something is validated."""
 
     problems: list[Problem]
     template: Template
     tokenizer: PreTrainedTokenizerBase
     policy: PreTrainedModel
-    engine: Engine
+    sampled: PreTrainedModel
+    engine: Engine | None
     learner: Learner
-    feed: Feed
+    feed: Feed | Copies
     saver: Saver
     keeper: Keeper
     validator: Watch | None
+
+    def serve(self, version: int) -> None:
+        """The engine samples with the policy's present weights from now on. All ranks call it."""
+        weights = self.learner.ranks.weights(self.policy)
+        if self.engine is not None:
+            if weights is not None:
+                self.sampled.load_state_dict(weights)
+            self.engine.load_weights(self.sampled, version)
 
     @property
     def pad_id(self) -> int:
@@ -71,7 +82,7 @@ class Parts:
 
 
 def open_parts(
-    config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace, closing: ExitStack
+    config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace, closing: ExitStack, ranks: Ranks
 ) -> Parts:
     """Everything that the loop uses. What must be given back is given back when `closing` ends."""
     for key, (preset, ours) in config.overrides().items():
@@ -83,36 +94,43 @@ def open_parts(
     check_tokenizer(policy, tokenizer, model)
     trained = problems.read(config.split)
     check_lengths(trained, template, tokenizer, policy)
-    engine = _engine(config, policy, tokenizer, work, closing)
-    updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes)
-    learner = _learner(config, policy, updater)
-    saver = Saver(
-        work.state,
-        policy,
-        updater.optimizer,
-        every=config.save_every,
-        identity=identity(config, policy, tokenizer_digest(tokenizer)),
-    )
+    whose = identity(config, policy, tokenizer_digest(tokenizer))
+    # Copies are made of what is whole.
+    reference = _reference(policy, ranks) if config.kl else None
+    sampled = copy.deepcopy(policy) if ranks.sharded and ranks.first else policy
+    engine = _engine(config, sampled, tokenizer, work, closing) if ranks.first else None
+    updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes, ranks)
+    inside = config.engine == "native"
+    fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1 and inside
+    learner = Learner(config, policy, reference, updater, trust_sampler=fresh)
     return Parts(
         problems=trained,
         template=template,
         tokenizer=tokenizer,
         policy=policy,
+        sampled=sampled,
         engine=engine,
         learner=learner,
         feed=_feed(config, trained, template, tokenizer, engine, learner, work),
-        saver=saver,
-        keeper=Keeper.make(config, policy, tokenizer, work),
-        validator=open_validation(
-            config.validation,
-            problems,
-            policy,
-            tokenizer,
-            config.template,
-            work,
-            system=config.system,
-            grading=config.grading,
-        ),
+        saver=Saver(work.state, policy, updater.optimizer, every=config.save_every, ranks=ranks, identity=whose),
+        keeper=Keeper.make(config, policy, tokenizer, work, ranks),
+        validator=_validator(config, problems, sampled, tokenizer, work) if ranks.first else None,
+    )
+
+
+def _validator(
+    config: RLConfig, problems: Problems, sampled: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Workspace
+) -> Watch | None:
+    """By the rules that rollouts are graded by."""
+    return open_validation(
+        config.validation,
+        problems,
+        sampled,
+        tokenizer,
+        config.template,
+        work,
+        system=config.system,
+        grading=config.grading,
     )
 
 
@@ -136,17 +154,12 @@ def _engine(
     return engine
 
 
-def _learner(config: RLConfig, policy: PreTrainedModel, updater: Updater) -> Learner:
-    """With the reference that a KL term needs: the base below adapters is shared, of a model that is trained whole a
-    copy is kept."""
-    reference = None
-    if config.kl and has_adapters(policy):
-        reference = Reference(policy, functools.partial(adapters_off, policy))
-    elif config.kl:
-        reference = Reference(copy.deepcopy(policy).requires_grad_(False))
-    inside = config.engine == "native"
-    fresh = config.staleness == 0 and config.dtype == "float32" and config.top_p == 1 and inside
-    return Learner(config, policy, reference, updater, trust_sampler=fresh)
+def _reference(policy: PreTrainedModel, ranks: Ranks) -> Reference:
+    """The starting weights: the base below adapters is shared; of a model that is trained whole, or that will be cut in
+    parts, a copy is kept."""
+    if has_adapters(policy) and not ranks.sharded:
+        return Reference(policy, functools.partial(adapters_off, policy))
+    return Reference(copy.deepcopy(policy).requires_grad_(False))
 
 
 def _feed(
@@ -154,19 +167,22 @@ def _feed(
     problems: Sequence[Problem],
     template: Template,
     tokenizer: PreTrainedTokenizerBase,
-    engine: Engine,
+    engine: Engine | None,
     learner: Learner,
     work: Workspace,
-) -> Feed:
-    """Batches of rollouts, in order."""
+) -> Feed | Copies:
+    """Batches of rollouts, in order: made where the engine is, read elsewhere."""
+    journal = Journal(work.state / "rollouts", work.dir / "rollouts")
+    if engine is None:
+        return Copies(journal, learner.ranks)
     drawer = Drawer(config, problems, work.seed)
     reward = load_function(config.reward.function) if config.reward.function else None
     collector = Collector(config, engine, tokenizer, template, reward, drawer, work.seed)
     if learner.reference is not None and config.kl_in == "reward":
         pad_id = int(tokenizer.pad_token_id)
         collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)
-    journal = Journal(work.state / "rollouts", work.dir / "rollouts")
-    return Feed(collector, journal, config.steps, config.staleness, beside=config.engine != "native")
+    beside = config.engine != "native"
+    return Feed(collector, journal, config.steps, config.staleness, beside, learner.ranks)
 
 
 def check_lengths(

@@ -144,7 +144,11 @@ class Ranks:
 
     def most(self, value: int) -> int:
         """The largest of the ranks' values: how many micro-batches everyone must run."""
-        return value if self.size == 1 else int(self._reduced([value], torch.distributed.ReduceOp.MAX)[0])
+        return int(self.largest(value))
+
+    def largest(self, value: float) -> float:
+        """The largest of the ranks' values."""
+        return value if self.size == 1 else self._reduced([value], torch.distributed.ReduceOp.MAX)[0]
 
     def agree(self, flag: bool) -> bool:
         """What rank 0 says."""

@@ -12,6 +12,7 @@ import pytest
 
 from posttrain.errors import DataError, PosttrainError, TrainingError
 from posttrain.pipeline import run_stage
+from posttrain.rl.config import RLConfig
 from posttrain.store import Artifact, Checkpoint, Problems
 
 TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 256}
@@ -175,3 +176,39 @@ def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
         for of in (whole, pieces)
     ]
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.real)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}},
+        {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}},
+    ],
+    ids=["several updates", "adapters"],
+)
+def test_two_processes_learn_what_one_does(
+    parts: dict[str, Artifact], tmp_path: Path, case: dict[str, Any], strategy: str
+) -> None:
+    """What is sampled, what each rollout is worth, and the metrics of every step but for rounding."""
+    if "lora" in case:
+        pytest.importorskip("peft", reason="adapters need the extra `lora`")
+    function, _ = reward(tmp_path)
+    settings = {"reward": function, "steps": 3, "prompts": 5, "token_budget": 128, **case}
+    one = rl(parts, tmp_path / "one", **settings)
+    two = rl(parts, tmp_path / "two", **settings, launch={"processes": 2, "strategy": strategy})
+    mine, theirs = rows(two), rows(one)
+    assert [row["step"] for row in mine] == [row["step"] for row in theirs]
+    for name in ("reward", "loss", "grad_norm", "kl", "entropy", "clip_fraction", "trained_tokens", "val_accuracy"):
+        wanted = [row[name] for row in theirs if name in row]
+        assert [row[name] for row in mine if name in row] == pytest.approx(wanted, rel=1e-3, abs=1e-6), name
+    lines = json.loads((two.path / "certificate.json").read_text())
+    assert [name for name, told in lines.items() if not told["ok"]] == []
+    assert sorted(p.name for p in (two.path / "model").iterdir()) == sorted(
+        p.name for p in (one.path / "model").iterdir()
+    )
+
+
+def test_a_strategy_that_is_not_for_rl_is_refused() -> None:
+    with pytest.raises(ValueError, match="rl is spread by ddp or fsdp2, not by zero2"):
+        RLConfig.model_validate({"launch": {"processes": 2, "strategy": "zero2"}})

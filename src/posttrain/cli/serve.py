@@ -47,6 +47,7 @@ def serve(
     """
     from posttrain.engines import NativeEngine
     from posttrain.engines.server.app import Server, bind, run
+    from posttrain.hub import resolve_model
     from posttrain.models import load_model, load_tokenizer
     from posttrain.prompts import get_template
     from posttrain.store import Checkpoint
@@ -57,7 +58,7 @@ def serve(
     tokenizer = load_tokenizer(ref, revision=revision)
     module: Any = load_model(ref, revision=revision, dtype=dtype, device=device)
     if adapter is not None:
-        module = _adapted(module, adapter)
+        module = _adapted(module, Path(adapter), resolve_model(ref, revision))
     ends = get_template("chat" if tokenizer.chat_template else "plain").stop_token_ids(tokenizer)
     engine = NativeEngine(
         module,
@@ -89,8 +90,9 @@ def _key(name: str | None) -> str | None:
     return value
 
 
-def _adapted(module: Any, folder: str) -> Any:
+def _adapted(module: Any, folder: Path, base: Path) -> Any:
     from posttrain.errors import MissingExtraError, ModelError
+    from posttrain.models.base import BASE, check_base, read_base
 
     try:
         from peft import PeftModel
@@ -98,6 +100,8 @@ def _adapted(module: Any, folder: str) -> Any:
         raise MissingExtraError(
             "--adapter needs peft, which is not installed. Install it: pip install 'posttrain[lora]'."
         ) from None
+    if (folder / BASE).is_file():  # of our own; those of other tools say nothing of their base's weights
+        check_base(folder, read_base(folder), base)
     try:
         return PeftModel.from_pretrained(module, folder).eval()
     except (OSError, ValueError, RuntimeError) as problem:

@@ -151,7 +151,7 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
 
 
 def predicting_states(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:
-    """Hidden states [n, d], after the last norm, from which ids[row, col] are predicted; in autocast's dtype, if any."""
+    """Hidden states [n, d], after the last norm, that predict ids[row, col]; in autocast's dtype, if there is one."""
     if len(row) and supports(model):
         hidden = _hidden_of_documents(model, ids, row, col)
     else:

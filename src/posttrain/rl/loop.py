@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def reinforce(
     config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace, ranks: Ranks | None = None
 ) -> None:
-    """What `rl` does in every rank: trains from `model` and writes `model/`, rollouts, metrics and certificate lines."""
+    """What `rl` does in every rank: trains from `model`, and writes rollouts, metrics, certificate lines, `model/`."""
     ranks = ranks or Ranks()
     with ExitStack() as closing:  # a server does not outlive its stage, however that ends
         parts = open_parts(config, model, problems, work, closing, ranks)

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from posttrain.models.config import TinyConfig
 from posttrain.training.config import SHARDED, TrainingConfig, ValidationConfig
 
-
 LossKernel = Literal["ours", "liger"]
 
 

@@ -17,6 +17,7 @@ from posttrain.training.policy import prepare
 LENGTHS = (40, 3, 17, 64, 33)
 
 
+@pytest.mark.real  # a C++ compiler, for ten seconds
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_it_equals_documents_side_by_side() -> None:
     if shutil.which("g++") is None:

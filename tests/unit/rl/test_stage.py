@@ -178,17 +178,21 @@ def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.real)])
+SEVERAL = {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}}
+ADAPTERS = {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}}
+
+
 @pytest.mark.parametrize(
-    "case",
+    ("strategy", "case"),
     [
-        {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}},
-        {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}},
+        pytest.param("ddp", SEVERAL, id="ddp"),
+        pytest.param("ddp", ADAPTERS, id="ddp-adapters", marks=pytest.mark.real),
+        pytest.param("fsdp2", SEVERAL, id="fsdp2", marks=pytest.mark.real),
+        pytest.param("fsdp2", ADAPTERS, id="fsdp2-adapters", marks=pytest.mark.real),
     ],
-    ids=["several updates", "adapters"],
 )
 def test_two_processes_learn_what_one_does(
-    parts: dict[str, Artifact], tmp_path: Path, case: dict[str, Any], strategy: str
+    parts: dict[str, Artifact], tmp_path: Path, strategy: str, case: dict[str, Any]
 ) -> None:
     """What is sampled, what each rollout is worth, and the metrics of every step but for rounding."""
     if "lora" in case:

@@ -123,7 +123,7 @@ def test_two_processes_have_the_losses_of_one(strategy: str, parts: dict[str, Ar
     one, two = rows("one"), rows("two", launch={"processes": 2, "strategy": strategy})
     assert len(one) == len(two) == 4
     for name in ("loss", "margin", "chosen_change", "rejected_change", "grad_norm"):
-        assert [r[name] for r in two] == pytest.approx([r[name] for r in one], rel=1e-4, abs=1e-6), name
+        assert [r[name] for r in two] == pytest.approx([r[name] for r in one], rel=1e-4, abs=1e-5), name
 
 
 def test_deepspeed_is_refused_with_what_to_take_instead() -> None:

@@ -7,6 +7,7 @@ Tensors are contiguous, float32 or bfloat16; the residual stream and every sum a
 from __future__ import annotations
 
 import ctypes
+import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor
 from posttrain.models.compiler import load_library
 
 _SOURCE = Path(__file__).with_name("lean.c")
+# Another width of vectors sums in another order, and the recorded results of training would change.
+_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
 _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "add_norm": "pppfpppii",
     "add_norm_back": "ppppppppii",
@@ -53,7 +56,7 @@ class Lean:
 @cache
 def lean() -> Lean | None:
     """None where no C compiler is at hand."""
-    library = load_library(_SOURCE, (_SOURCE.with_suffix(".h"),))
+    library = load_library(_SOURCE, (_SOURCE.with_suffix(".h"),), ("-march=native", *_WIDE))
     return Lean(library) if library is not None else None
 
 

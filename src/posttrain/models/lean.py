@@ -129,7 +129,8 @@ class Blocks:
     def of(cls, lengths: list[int]) -> Blocks:
         firsts = list(accumulate(lengths, initial=0))
         wides = [-(-length // STEP) * STEP for length in lengths]
-        table, groups, at = [], [], 0
+        table: list[tuple[int, int, int, int]] = []
+        groups, at = [], 0
         for wide, same in groupby(sorted(range(len(lengths)), key=wides.__getitem__), key=wides.__getitem__):
             begin = len(table)
             for document in same:

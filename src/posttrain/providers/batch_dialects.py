@@ -13,12 +13,13 @@ batchInferenceJobs below accounts/{account} (docs.fireworks.ai/guides/batch-infe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from posttrain.errors import RecipeError
+from posttrain.providers.batch_gemini import as_gemini, from_gemini
 from posttrain.providers.batch_http import BatchHTTP, BatchRefusedError
 
 Status = Literal["running", "done", "expired", "failed"]
@@ -142,7 +143,7 @@ class Gemini:
         return {"x-goog-api-key": key} if key else {}
 
     def line(self, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {"key": key, "request": _as_gemini(body)}
+        return {"key": key, "request": as_gemini(body)}
 
     def submit(self, http: BatchHTTP, name: str, lines: bytes) -> str:
         begun = http.request(
@@ -214,7 +215,7 @@ class Gemini:
         response = line.get("response")
         if not isinstance(response, dict) or not (response.get("candidates") or response.get("promptFeedback")):
             return Line(key, None, _said(line.get("error") or line.get("status") or response))
-        return Line(key, _from_gemini(response, self.model))
+        return Line(key, from_gemini(response, self.model))
 
 
 @dataclass(frozen=True)
@@ -347,58 +348,3 @@ def _said(problem: Any) -> str:
         inner = problem.get("error", problem)
         problem = inner.get("message", inner.get("code", inner)) if isinstance(inner, dict) else inner
     return " ".join(str(problem or "no answer").split())[:200]
-
-
-def _as_gemini(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat request as GenerateContentRequest."""
-    messages: Sequence[Mapping[str, str]] = body["messages"]
-    request: dict[str, Any] = {
-        "contents": [
-            {"role": "model" if m["role"] == "assistant" else "user", "parts": [{"text": m["content"]}]}
-            for m in messages
-            if m["role"] != "system"
-        ]
-    }
-    system = [{"text": m["content"]} for m in messages if m["role"] == "system"]
-    if system:
-        request["system_instruction"] = {"parts": system}
-    names = {
-        "temperature": "temperature",
-        "top_p": "topP",
-        "max_tokens": "maxOutputTokens",
-        "max_completion_tokens": "maxOutputTokens",
-        "seed": "seed",
-        "stop": "stopSequences",
-    }
-    config = {theirs: body[ours] for ours, theirs in names.items() if body.get(ours) is not None}
-    own = body.get("extra_body", {}).get("google", {}) if isinstance(body.get("extra_body"), dict) else {}
-    if isinstance(own.get("thinking_config"), dict):
-        config["thinkingConfig"] = own["thinking_config"]
-    if config:
-        request["generation_config"] = config
-    return request
-
-
-def _from_gemini(response: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """GenerateContentResponse as a chat completion; thoughts (Gemini gives summaries) as `reasoning`."""
-    candidates = response.get("candidates") or [{}]
-    parts = (candidates[0].get("content") or {}).get("parts") or ()
-    text = "".join(str(p.get("text", "")) for p in parts if not p.get("thought"))
-    thought = "".join(str(p.get("text", "")) for p in parts if p.get("thought"))
-    reason = str(candidates[0].get("finishReason", "SAFETY"))
-    reasons = {"STOP": "stop", "MAX_TOKENS": "length"}
-    usage = response.get("usageMetadata") or {}
-    thoughts = int(usage.get("thoughtsTokenCount") or 0)
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    if thought:
-        message["reasoning"] = thought
-    return {
-        "model": response.get("modelVersion", model),
-        "choices": [{"index": 0, "message": message, "finish_reason": reasons.get(reason, "content_filter")}],
-        "usage": {
-            "prompt_tokens": int(usage.get("promptTokenCount") or 0),
-            "completion_tokens": int(usage.get("candidatesTokenCount") or 0) + thoughts,
-            "completion_tokens_details": {"reasoning_tokens": thoughts},
-            "prompt_tokens_details": {"cached_tokens": int(usage.get("cachedContentTokenCount") or 0)},
-        },
-    }

@@ -19,12 +19,13 @@ CONTROL = re.compile(
     "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e01ef])\\1*"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 Range = tuple[int, int, str]  # start, end, class
 
 
 def clean(text: str) -> str:
     """Text that UTF-8 can carry: lone surrogates become U+FFFD."""
-    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def plain(value: object, limit: int = 200) -> str:

@@ -37,7 +37,8 @@ def map_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
     questions = site.questions(series)
     columns = [column(site, s) for s in series.sets]
     ranks = {name: np.argsort(board.order(name)) for name in SORTS}
-    cells = cells_of(board)
+    shown = [int(r) for r in rows[at * PAGE : (at + 1) * PAGE]]
+    cells = dict(zip(shown, cells_of(board.share[shown]), strict=True))
     return {
         "series": series,
         "all_series": list(site.library.series().values()),
@@ -64,7 +65,7 @@ def map_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
                 "tags": " ".join(sorted(board.tags[i])),
                 "ranks": {name: int(ranks[name][i]) for name in SORTS} if site.static else {},
             }
-            for i in (int(r) for r in rows[at * PAGE : (at + 1) * PAGE])
+            for i in shown
         ],
     }
 
@@ -78,9 +79,9 @@ def chosen(board: Board, sort: str, show: str) -> NDArray[np.int64]:
     return order[keep[order]]
 
 
-def cells_of(board: Board) -> list[Markup]:
-    """Each row's cells: classes x (not asked), c0 (none right) to c4 (all right)."""
-    share = np.nan_to_num(board.share, nan=-1.0)
+def cells_of(shares: NDArray[np.float64]) -> list[Markup]:
+    """The cells of rows [n, c]: no class (not asked), c0 (none right) to c4 (all right)."""
+    share = np.nan_to_num(shares, nan=-1.0)
     levels = np.where(share < 0, 5, np.where(share == 0, 0, np.where(share >= 1, 4, np.clip(np.ceil(share * 4), 1, 3))))
     signs = np.array(["<i class=c0></i>", "<i class=c1></i>", "<i class=c2></i>", "<i class=c3></i>", "<i class=c4></i>",
                       "<i></i>"])  # fmt: skip

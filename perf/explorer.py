@@ -184,7 +184,8 @@ def verdicts(result: dict[str, Any]) -> dict[str, bool]:
     pages, million = result["pages"], result["million"]
     painted = [r["paint_ms"] for r in pages if r["paint_ms"] is not None]
     return {
-        "every page < 300 ms in the server": max(max(r["server_ms"], r["server_ms_first"]) for r in pages) < TARGETS["server_ms"],
+        "every page < 300 ms in the server": max(max(r["server_ms"], r["server_ms_first"]) for r in pages)
+        < TARGETS["server_ms"],
         "every page painted < 1 s": bool(painted) and max(painted) < TARGETS["paint_ms"],
         "every search < 1 s": max(s["seconds"] for s in million["searches"]) < TARGETS["search_s"],
         "memory < 1 GB": million["memory_mb_peak"] < TARGETS["memory_mb"],
@@ -197,7 +198,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the result goes")
     parser.add_argument("--smoke", action="store_true", help="small stores: does it run at all?")
     asked = parser.parse_args()
-    sizes = {"pages": PAGES_SMOKE, "million": MILLION_SMOKE} if asked.smoke else {"pages": PAGES_SIZE, "million": MILLION}
+    sizes = (
+        {"pages": PAGES_SMOKE, "million": MILLION_SMOKE} if asked.smoke else {"pages": PAGES_SIZE, "million": MILLION}
+    )
     for name, size in sizes.items():
         if not (asked.folder / name / "sweep" / "manifest.json").exists():
             make_run(asked.folder / name, size)
@@ -211,7 +214,9 @@ def main() -> None:
     result["holds"] = verdicts(result)
     for row in result["pages"]:
         paint = f"{row['paint_ms']:7.0f}" if row["paint_ms"] is not None else "      –"
-        print(f"{row['page']:20} {row['server_ms_first']:7.1f} {row['server_ms']:7.1f} ms  paint {paint} ms  {row['bytes']:9,} B")
+        print(
+            f"{row['page']:20} {row['server_ms_first']:7.1f} {row['server_ms']:7.1f} ms  paint {paint} ms  {row['bytes']:9,} B"
+        )
     print(json.dumps({k: v for k, v in result["million"].items() if k != "searches"}))
     for row in result["million"]["searches"]:
         print(f"{row['query']:30} {row['seconds']:.3f} s  {row['found']}")

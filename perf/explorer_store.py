@@ -272,5 +272,3 @@ def _signs() -> dict[int, str]:
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in kept]
     return {b: chr(b) for b in kept} | {b: chr(256 + n) for n, b in enumerate(others)}
-
-

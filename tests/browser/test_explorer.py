@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-
 from perf.explorer_store import Size, make_run, manifest
+from tests.unit.explorer.test_pages import HOSTILE, hostile_run
+
 from posttrain.explorer.export import export
 from posttrain.tracking import Metrics
-from tests.unit.explorer.test_pages import HOSTILE, hostile_run
 
 pytestmark = pytest.mark.real
 
@@ -245,9 +245,13 @@ def test_hostile_traces_lie_still(browser: Any, serve: Callable[[Path], str], tm
         page.keyboard.press("m")
         page.mouse.move(300, 500)
         assert "owned" not in page.title(), kind
-        assert page.locator("main img, main iframe, main a[href^='javascript'], main a[href^='http']").count() == 0, kind
+        assert page.locator("main img, main iframe, main a[href^='javascript'], main a[href^='http']").count() == 0, (
+            kind
+        )
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), kind
-        widest = page.evaluate("Math.max(0, ...[...document.querySelectorAll('.katex *')].map(e => e.offsetWidth || 0))")
+        widest = page.evaluate(
+            "Math.max(0, ...[...document.querySelectorAll('.katex *')].map(e => e.offsetWidth || 0))"
+        )
         assert widest < 5_000, kind
     for path in ("runs", "data", "certificate", "lineage", "map?series=traces/traces", "search?q=owned"):
         page.goto(f"{base(page)}/{path}")

@@ -22,8 +22,7 @@ def accuracy_strip(values: Sequence[tuple[float, float, float] | None], height: 
     for i, value in enumerate(values):
         if value is None:
             continue
-        mean, low, high = (height - 2) * (1 - value[0] / top), (height - 2) * (1 - value[1] / top), 0.0
-        high = (height - 2) * (1 - value[2] / top)
+        mean, low, high = ((height - 2) * (1 - v / top) for v in value)
         x = i * CELL
         parts.append(
             Markup('<rect class="bar" x="{}" y="{:.1f}" width="{}" height="{:.1f}"/>').format(
@@ -63,10 +62,22 @@ def parts_chart(parts: Sequence[tuple[str, float]]) -> Markup:
             Markup(
                 '<text x="0" y="{y}">{name}</text><rect class="{tone}" x="{x:.1f}" y="{top}" width="{size:.1f}" height="12" rx="1.5"/>'
                 '<text class="n" x="{end:.1f}" y="{y}">{shown}</text>'
-            ).format(y=row * i + 15, name=name, tone="good" if value >= 0 else "bad", x=x, top=row * i + 5, size=size,
-                     end=end, shown=shown)  # fmt: skip
+            ).format(
+                y=row * i + 15,
+                name=name,
+                tone="good" if value >= 0 else "bad",
+                x=x,
+                top=row * i + 5,
+                size=size,
+                end=end,
+                shown=shown,
+            )  # fmt: skip
         )
-    out.append(Markup('<line class="zero" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/></svg>').format(middle, row * len(parts) + 4))
+    out.append(
+        Markup('<line class="zero" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/></svg>').format(
+            middle, row * len(parts) + 4
+        )
+    )
     return Markup("").join(out)
 
 
@@ -84,7 +95,9 @@ def histogram(first: Sequence[int], second: Sequence[int], bins: int = 36) -> Ma
     top = max(max(sides[0]), max(sides[1]))
     width, height, base = 460, 150, 128
     step = (width - 8) / count
-    out = [Markup('<svg class="hist" viewBox="0 0 {} {}" role="img" aria-label="Lengths in tokens">').format(width, height)]
+    out = [
+        Markup('<svg class="hist" viewBox="0 0 {} {}" role="img" aria-label="Lengths in tokens">').format(width, height)
+    ]
     for i, value in enumerate(sides[0]):
         tall = (base - 6) * value / top
         if tall:
@@ -92,12 +105,46 @@ def histogram(first: Sequence[int], second: Sequence[int], bins: int = 36) -> Ma
                 4 + i * step, base - tall, max(1.0, step - 0.8), tall))  # fmt: skip
     places = [f"{4 + i * step:.1f},{base - (base - 6) * v / top:.1f} {4 + (i + 1) * step:.1f},{base - (base - 6) * v / top:.1f}"
               for i, v in enumerate(sides[1])]  # fmt: skip
-    out.append(Markup('<polyline class="second" points="4,{} {} {:.1f},{}"/>').format(base, " ".join(places), 4 + count * step, base))
+    out.append(
+        Markup('<polyline class="second" points="4,{} {} {:.1f},{}"/>').format(
+            base, " ".join(places), 4 + count * step, base
+        )
+    )
     out.append(Markup('<line class="zero" x1="4" x2="{}" y1="{y}" y2="{y}"/>').format(width - 4, y=base))
     for share in (0.0, 0.5, 1.0):
         anchor = "start" if share == 0 else "middle" if share == 0.5 else "end"
         out.append(Markup('<text x="{:.0f}" y="{}" text-anchor="{}">{:,}</text>').format(
             4 + (width - 8) * share, height - 6, anchor, round(share * count * size)))  # fmt: skip
+    return Markup("").join([*out, Markup("</svg>")])
+
+
+def before_after(values: Sequence[tuple[str, int, int]]) -> Markup:
+    """(label, before, after) as rows: a pale bar, and within it what stayed."""
+    row, left, width = 18, 96, 400
+    top = max([1, *(b for _, b, _ in values)])
+    out = [Markup('<svg class="funnelbars" viewBox="0 0 {} {}" role="img" aria-label="Before and after">').format(
+        width, row * len(values) + 2)]  # fmt: skip
+    for i, (label, before, after) in enumerate(values):
+        y, scale = row * i, (width - left - 62) / top
+        out.append(
+            Markup(
+                '<text x="{}" y="{}" text-anchor="end">{}</text><rect class="before" x="{}" y="{}" width="{:.1f}" height="11"/>'
+                '<rect class="after" x="{}" y="{}" width="{:.1f}" height="11"/><text x="{:.1f}" y="{}">{:,}</text>'
+            ).format(
+                left - 8,
+                y + 13,
+                label,
+                left,
+                y + 4,
+                before * scale,
+                left,
+                y + 4,
+                after * scale,
+                left + before * scale + 6,
+                y + 13,
+                after,
+            )  # fmt: skip
+        )
     return Markup("").join([*out, Markup("</svg>")])
 
 
@@ -147,7 +194,9 @@ def graph(nodes: Sequence[Node]) -> Markup:
         inner = Markup('<rect class="{}" x="{:.0f}" y="{:.1f}" width="{}" height="{}" rx="5"/>'
                        '<text class="name" x="{:.0f}" y="{:.1f}">{}</text><text x="{:.0f}" y="{:.1f}">{}</text>').format(
             node.tone, x, y, wide, tall, x + 10, y + 17, _short(node.name, 19), x + 10, y + 31, _short(node.stage, 22))  # fmt: skip
-        out.append(Markup('<a href="{}"><title>{}</title>{}</a>').format(node.href, node.name, inner) if node.href else inner)
+        out.append(
+            Markup('<a href="{}"><title>{}</title>{}</a>').format(node.href, node.name, inner) if node.href else inner
+        )
     return Markup("").join([*out, Markup("</svg>")])
 
 

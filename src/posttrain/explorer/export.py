@@ -62,7 +62,9 @@ def export(run: Path, out: Path) -> Made:
     if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
         raise StoreError(f"{out} is not empty and holds no pages of an explorer. Choose another folder.")
     if out.resolve().is_relative_to(library.root):
-        raise StoreError(f"{out} lies within {run}, and what is exported must not be part of it. Choose another folder.")
+        raise StoreError(
+            f"{out} lies within {run}, and what is exported must not be part of it. Choose another folder."
+        )
     made = Made()
     with tempfile.TemporaryDirectory(prefix="posttrain-explorer-") as scratch:
         index = Index(Path(scratch))

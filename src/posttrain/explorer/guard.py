@@ -88,7 +88,9 @@ class Guard:
         """The cookie for the right token, and on to the same page without it: a page of ours leads there, since a
         SameSite=Strict cookie is not sent along a redirect that began elsewhere."""
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            await _answer(send, 403, "The token in this address is wrong. Take the one that `posttrain explore` printed.")
+            await _answer(
+                send, 403, "The token in this address is wrong. Take the one that `posttrain explore` printed."
+            )
             return
         rest = urlencode([(k, v) for k, v in query if k != "token"])
         target = escape("/" + path.lstrip("/") + (f"?{rest}" if rest else ""))

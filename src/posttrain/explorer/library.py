@@ -95,7 +95,9 @@ class Library:
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():
-            raise StoreError(f"{self.root} is not a folder. Give a run, for example runs/quickstart, or a folder of runs.")
+            raise StoreError(
+                f"{self.root} is not a folder. Give a run, for example runs/quickstart, or a folder of runs."
+            )
         self.root = self.root.resolve()
 
     def artifacts(self) -> dict[str, Found]:
@@ -148,7 +150,9 @@ class Library:
                 for step in journal.steps()
             ]  # fmt: skip
             if sets:
-                yield Series(f"{found.name}/validation", f"{found.name}: validation", "validation", found.name, tuple(sets))
+                yield Series(
+                    f"{found.name}/validation", f"{found.name}: validation", "validation", found.name, tuple(sets)
+                )
         steps = sorted((p for p in (path / "rollouts").glob("step-*") if p.is_dir()), key=lambda p: p.name)
         sets = [s for p in steps if (s := self._set(found, p, "rollouts", "rollouts")) is not None]
         if sets:
@@ -160,7 +164,9 @@ class Library:
     def _answers(self, found: Found) -> Iterator[Series]:
         """Of an evaluation, a sweep, or one that still runs: one series for each benchmark."""
         entries = {e["folder"]: e for e in _entries(found.path) if isinstance(e.get("folder"), str)}
-        folders = {p.parent.relative_to(found.path).as_posix(): p.parent for p in found.path.glob("*/*/samples.parquet")}
+        folders = {
+            p.parent.relative_to(found.path).as_posix(): p.parent for p in found.path.glob("*/*/samples.parquet")
+        }
         folders = {k: v for k, v in folders.items() if not k.startswith(("rollouts/", "."))}
         named = {k: found.path / k for k in entries}
         by_benchmark: dict[str, list[SampleSet]] = {}
@@ -189,7 +195,9 @@ class Library:
         elif kind == "traces":
             label, step = found.name, None
         name = str(entry["benchmark"]) if entry and "benchmark" in entry else benchmark
-        return SampleSet(f"{found.name}/{inner}", found.name, kind, label, step, name, _stamp(files), folder, None, entry)
+        return SampleSet(
+            f"{found.name}/{inner}", found.name, kind, label, step, name, _stamp(files), folder, None, entry
+        )
 
     def _inside(self, path: Path) -> bool:
         """The file is there, and no link leads out of the folder."""

@@ -29,7 +29,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(percent=percent, points=points, p_value=p_value, duration=duration, steady=steady, plain=plain)
+    environment.filters.update(
+        percent=percent, points=points, p_value=p_value, duration=duration, steady=steady, plain=plain
+    )
     environment.globals["chart"] = line_chart
     return environment
 
@@ -43,15 +45,19 @@ def render(site: Site, name: str, shown: Mapping[str, Any], *, part: str | None 
         if p.title and site.to(n)
     ]
     return template.render(
-        site=site, to=site.to, page=name, navigation=navigation, version=__version__, static=site.static,
+        site=site, to=site.to, current=name, navigation=navigation, version=__version__, static=site.static,
         asset=asset_address, **shown,
     )  # fmt: skip
 
 
 def render_error(site: Site, message: str) -> str:
-    navigation = [{"name": n, "title": p.title, "href": site.to(n), "here": False} for n, p in PAGES.items() if p.title and site.to(n)]
+    navigation = [
+        {"name": n, "title": p.title, "href": site.to(n), "here": False}
+        for n, p in PAGES.items()
+        if p.title and site.to(n)
+    ]
     return _environment().get_template("error.html.jinja").render(
-        site=site, to=site.to, page="error", navigation=navigation, version=__version__, static=site.static,
+        site=site, to=site.to, current="error", navigation=navigation, version=__version__, static=site.static,
         asset=asset_address, message=plain(message, 1_000),
     )  # fmt: skip
 

@@ -87,16 +87,15 @@ class Site:
         return known[name]
 
     def series_of(self, found: SampleSet) -> Series:
-        return next(s for s in self.library.series().values() if found in s.sets)
+        return next(s for s in self.library.series().values() if any(one.name == found.name for one in s.sets))
 
     def tally(self, found: SampleSet) -> Tally:
         return self.remember(("tally", found.name, found.stamp), lambda: tally(found))
 
     def board(self, series: Series) -> Board:
-        return self.remember(("board", series.name, series.stamp), lambda: board_of([self.tally(s) for s in series.sets]))
-
-    def found(self, name: str) -> Found:
-        return self.library.artifacts()[name]
+        return self.remember(
+            ("board", series.name, series.stamp), lambda: board_of([self.tally(s) for s in series.sets])
+        )
 
     def tail(self, found: Found) -> Tail:
         path = found.path / "metrics.jsonl"

@@ -67,7 +67,9 @@ def _read(done: subprocess.CompletedProcess[str]) -> Answer:
     try:
         told = json.loads(done.stdout)
     except ValueError:
-        return Answer(error=f"The query's process ended (status {done.returncode}): most likely it needed too much memory.")
+        return Answer(
+            error=f"The query's process ended (status {done.returncode}): most likely it needed too much memory."
+        )
     if told.get("missing"):
         raise MissingExtraError(
             "SQL over samples needs duckdb, which is not installed. Install it: pip install 'posttrain[explore]'."

@@ -16,7 +16,7 @@ LONGEST = 20_000  # characters of one text in a page
 SHOWN_CONTROLS = 300  # of one text; what comes after is a plain replacement mark
 # Controls, and what reorders or hides text: bidi marks, overrides and isolates, zero-width signs, tags, separators.
 CONTROL = re.compile(
-    "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
+    "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e01ef])\\1*"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")

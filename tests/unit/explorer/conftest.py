@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from perf.explorer_store import Size, make_run
 from starlette.testclient import TestClient
 
-from perf.explorer_store import Size, make_run
 from posttrain.explorer.app import application, open_site
 from posttrain.explorer.site import Site
 

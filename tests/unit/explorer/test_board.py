@@ -41,7 +41,10 @@ def test_every_course_has_its_name() -> None:
 
 def test_sorting_puts_what_is_asked_for_first_and_keeps_ties_in_order() -> None:
     board = board_of(COLUMNS)
-    names = {sort: "".join(board.problems[i] for i in board.order(sort)) for sort in ("asked", "first", "forgotten", "flips", "hardest", "easiest")}
+    names = {
+        sort: "".join(board.problems[i] for i in board.order(sort))
+        for sort in ("asked", "first", "forgotten", "flips", "hardest", "easiest")
+    }
     assert names["asked"] == "abcde"
     assert names["first"] == "bcdae"
     assert names["forgotten"][0] == "b"

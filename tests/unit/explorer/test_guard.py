@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from starlette.testclient import TestClient
+from tests.unit.explorer.conftest import PORT, TOKEN
 
 from posttrain.explorer.app import application
 from posttrain.explorer.pages.table import PAGES
 from posttrain.explorer.site import Site
-from tests.unit.explorer.conftest import PORT, TOKEN
 
 HERE = f"http://127.0.0.1:{PORT}"
 
@@ -46,7 +46,7 @@ def test_the_right_token_becomes_a_cookie_and_leaves_the_address(stranger: TestC
 def test_the_way_in_leads_to_this_server_only(stranger: TestClient) -> None:
     answer = stranger.get("//example.com/runs", params={"token": TOKEN})
     assert "url=/example.com" in answer.text or answer.status_code in (403, 404, 421)
-    assert 'url=//' not in answer.text
+    assert "url=//" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["example.com", "127.0.0.1", f"127.0.0.1:{PORT + 1}", f"example.com:{PORT}", ""])
@@ -54,7 +54,9 @@ def test_another_name_for_this_address_is_refused(client: TestClient, host: str)
     assert client.get("/runs", headers={"host": host}).status_code == 421
 
 
-@pytest.mark.parametrize("origin", ["https://example.com", "null", f"http://127.0.0.1:{PORT + 1}", f"https://127.0.0.1:{PORT}"])
+@pytest.mark.parametrize(
+    "origin", ["https://example.com", "null", f"http://127.0.0.1:{PORT + 1}", f"https://127.0.0.1:{PORT}"]
+)
 def test_another_origin_is_refused_even_with_the_cookie(client: TestClient, origin: str) -> None:
     assert client.get("/runs", headers={"origin": origin}).status_code == 403
 

@@ -58,8 +58,11 @@ def test_no_query_is_malformed(site: Site, typed: str) -> None:
 
 
 def test_words_reach_no_operator_and_no_column() -> None:
-    assert parse('verdict:vright OR NEAR("x" 2) ^y').match == '"verdict vright" AND "OR" AND "NEAR" AND "x" AND "2" AND "y"'
-    assert parse("- * \"\"").match == ""
+    assert (
+        parse('verdict:vright OR NEAR("x" 2) ^y').match
+        == '"verdict vright" AND "OR" AND "NEAR" AND "x" AND "2" AND "y"'
+    )
+    assert parse('- * ""').match == ""
 
 
 def test_the_index_gives_a_problems_samples_as_the_files_have_them(site: Site) -> None:
@@ -143,7 +146,9 @@ def test_the_index_leaves_manifests_true(site: Site, made: Path) -> None:
         manifest.verify(made / name)
 
 
-def test_a_folder_that_cant_be_written_has_its_index_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cant_be_written_has_its_index_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert place_of(tmp_path).is_relative_to(tmp_path / "cache" / "posttrain" / "explorer")

@@ -9,8 +9,8 @@ import socket
 from pathlib import Path
 
 import pytest
-
 from perf.explorer_store import finish, manifest
+
 from posttrain.errors import StoreError
 from posttrain.explorer.library import Library
 

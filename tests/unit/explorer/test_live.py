@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from starlette.testclient import TestClient
-
 from perf.explorer_store import manifest
+from tests.unit.explorer.conftest import client_of
+
 from posttrain.explorer.app import open_site
 from posttrain.explorer.live import Tail, panels
 from posttrain.tracking import Metrics
-from tests.unit.explorer.conftest import client_of
 
 
 def test_a_tail_takes_whole_lines_and_only_what_is_new(tmp_path: Path) -> None:

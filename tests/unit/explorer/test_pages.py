@@ -11,14 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from starlette.testclient import TestClient
-
 from perf.explorer_store import finish, manifest
+from starlette.testclient import TestClient
+from tests.unit.explorer.conftest import client_of
+
 from posttrain.explorer.app import open_site
 from posttrain.explorer.site import Site
 from posttrain.records import Problem, Sample, Verdict, problems_to_table, samples_to_tables
 from posttrain.store import write_table
-from tests.unit.explorer.conftest import client_of
 
 PATHS = (
     "/runs",
@@ -200,7 +200,7 @@ def test_a_missing_file_takes_nothing_else_with_it(made: Path, tmp_path: Path) -
 
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
-    "attribute": "\" onmouseover=\"document.title='owned'\" x=\"",
+    "attribute": '" onmouseover="document.title=\'owned\'" x="',
     "closing": "</div></article></main></body></html><h1>gone</h1>",
     "template": "{{ 7 * 7 }} {% include '/etc/passwd' %}",
     "bidi": "safe \u202egnp.exe\u202c \u2066\u2067\u2069 \u200b\u200f",
@@ -238,13 +238,17 @@ def hostile_run(root: Path) -> Path:
            for i, t in enumerate(HOSTILE.values())]  # fmt: skip
     (root / "rl").mkdir()
     (root / "rl" / "validation.jsonl").write_text("".join(json.dumps(r) + "\n" for r in log))
-    (root / "rl" / "certificate.json").write_text(json.dumps({"<script>x</script>": {"ok": False, "<b>": "<img src=x>"}}))
+    (root / "rl" / "certificate.json").write_text(
+        json.dumps({"<script>x</script>": {"ok": False, "<b>": "<img src=x>"}})
+    )
     finish(root / "rl", manifest("rl", "checkpoint"), notes=["<script>note</script>"])
     problems = [Problem("<b>1", "<script>", split="<i>train")]
     write_table(root / "problems" / "problems.parquet", problems_to_table(problems))
     pairs = [{"tier": "drop", "row_text": HOSTILE["script"], "item_text": HOSTILE["bidi"], "score": 1.0}]
-    steps = [{"label": "<script>1</script>", "rows_in": 10, "rows_out": 4, "reasons": {"<b>why": 6}}]
-    (root / "problems" / "curation.json").write_text(json.dumps({"steps": steps, "pairs": pairs}))
+    steps = [{"label": "<script>1</script>", "verb": "filter", "name": "<b>", "config": {"<i>": "<u>"}, "before": 10, "after": 4,
+              "threshold": 1.0, "scores": None, "notes": {"pairs": pairs}}]  # fmt: skip
+    spread = {"<b>subject": {"values": ["<script>"], "before": [10], "after": [4]}}
+    (root / "problems" / "curation.json").write_text(json.dumps({"rows": 10, "steps": steps, "distributions": spread}))
     finish(root / "problems", manifest("data", "problems"))
     return root
 
@@ -266,7 +270,9 @@ def test_hostile_text_is_only_ever_text(hostile: Site) -> None:
         for name, series in hostile.library.series().items():
             paths.append(f"/map?series={name}")
             for problem in hostile.board(series).problems:
-                paths.append(str(client.build_request("GET", "/problem", params={"series": name, "problem": problem}).url))
+                paths.append(
+                    str(client.build_request("GET", "/problem", params={"series": name, "problem": problem}).url)
+                )
         assert len(paths) > 25
         for path in paths:
             answer = client.get(path)
@@ -275,7 +281,7 @@ def test_hostile_text_is_only_ever_text(hostile: Site) -> None:
             checked(answer.text)
             assert not re.search(r"<script(?! (defer )?src=\"/assets/)", answer.text)
             assert "<img" not in answer.text
-            assert "onerror=\"" not in answer.text
+            assert 'onerror="' not in answer.text
             assert not re.search(r"[\x00-\x08\x0e-\x1f\u202a-\u202e\u2066-\u2069]", answer.text), path
             assert "49 " not in answer.text or "{{ 7 * 7 }}" in answer.text or "7 * 7" not in answer.text
 

@@ -26,8 +26,7 @@ def test_a_port_that_is_taken_is_told_with_a_way_on() -> None:
 
 def test_without_the_extra_one_message_says_what_to_install(made: Path) -> None:
     code = (
-        "import sys; sys.modules['starlette'] = None\n"
-        f"from posttrain.cli import main; main(['explore', {str(made)!r}])"
+        f"import sys; sys.modules['starlette'] = None\nfrom posttrain.cli import main; main(['explore', {str(made)!r}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
@@ -50,7 +49,11 @@ def test_opening_the_pages_imports_no_torch(made: Path) -> None:
 def test_the_command_serves_what_it_prints_and_ends_with_ctrl_c(made: Path) -> None:
     code = f"from posttrain.cli import main; main(['explore', {str(made)!r}, '--port', '0'])"
     server = subprocess.Popen(
-        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
     )
     try:
         assert server.stdout is not None

@@ -50,7 +50,9 @@ def test_levels_name_what_is_above_the_first_and_join_neighbours() -> None:
     assert levels(ranges, np.array([np.nan] * 4), (0.05,), "e") == []
 
 
-@pytest.mark.parametrize(("value", "name"), [(None, ""), (0.0, ""), (0.3, "ap1"), (1.0, "ap2"), (2.5, "ap4"), (-1.2, "an3")])
+@pytest.mark.parametrize(
+    ("value", "name"), [(None, ""), (0.0, ""), (0.3, "ap1"), (1.0, "ap2"), (2.5, "ap4"), (-1.2, "an3")]
+)
 def test_an_advantage_is_a_colour_by_sign_and_size(value: float | None, name: str) -> None:
     assert advantage_class(value) == name
 

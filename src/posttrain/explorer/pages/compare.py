@@ -101,7 +101,8 @@ def _side(found: SampleSet) -> Side:
     for row in read:
         groups.setdefault(row.problem, []).append(row)
     answered = {
-        problem: next((r.verdict.extracted or "–" for r in group if r.verdict), "–") for problem, group in groups.items()
+        problem: next((r.verdict.extracted or "–" for r in group if r.verdict), "–")
+        for problem, group in groups.items()
     }
     return Side(
         found,

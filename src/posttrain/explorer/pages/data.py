@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from posttrain.errors import DamagedError
 from posttrain.explorer.library import Found
+from posttrain.explorer.pages.curation import curated
 from posttrain.explorer.reading import read_columns
 from posttrain.explorer.site import Site
 from posttrain.explorer.text import paint, plain
@@ -29,7 +30,7 @@ def data_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
     found = [f for f in site.library.artifacts().values()]
     return {
         "problems": [t for f in found if (t := _guarded(site, f, "problems.parquet", _problems)) is not None],
-        "curated": [t for f in found if (t := _guarded(site, f, "curation.json", _curated)) is not None],
+        "curated": [t for f in found if (t := _guarded(site, f, "curation.json", curated)) is not None],
         "pairs": [t for f in found for t in _pairs(site, f)],
     }
 
@@ -74,59 +75,6 @@ def _problems(found: Found, path: Path) -> Table:
     }
 
 
-def _curated(found: Found, path: Path) -> Table:
-    """The funnel of curation.json, and the beginning of ledger.parquet: the rows that went, and why."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    steps = [s for s in told.get("steps", ()) if isinstance(s, dict)]
-    largest = max([1, *(_number(s, "rows_in", "in", "reached") or 0 for s in steps)])
-    return {
-        "facts": [(plain(k, 60), plain(brief(v), 300)) for k, v in told.items() if not isinstance(v, list | dict)],
-        "steps": [_step(s, largest) for s in steps],
-        "ledger": _ledger(found.path / "ledger.parquet"),
-    }
-
-
-def _step(step: Mapping[str, Any], largest: int) -> Table:
-    came, left = _number(step, "rows_in", "in", "reached"), _number(step, "rows_out", "out", "kept")
-    shown = ("label", "name", "step", "rows_in", "in", "reached", "rows_out", "out", "kept", "notes", "reasons")
-    reasons = step.get("reasons")
-    return {
-        "label": plain(step.get("label") or step.get("name") or step.get("step") or "?", 80),
-        "came": came,
-        "left": left,
-        "share": round(100 * (left or 0) / largest, 1),
-        "reasons": [(plain(k, 120), plain(brief(v), 40)) for k, v in list(reasons.items())[:8]]
-        if isinstance(reasons, dict)
-        else [],
-        "facts": [(plain(k, 60), plain(brief(v), 160)) for k, v in step.items() if k not in shown],
-    }
-
-
-def _number(values: Mapping[str, Any], *names: str) -> int | None:
-    return next((int(v) for n in names if isinstance(v := values.get(n), int | float)), None)
-
-
-def _ledger(path: Path) -> Table | None:
-    """Columns and the first rows; those that were dropped come first where the ledger says which."""
-    if not path.is_file():
-        return None
-    import pyarrow.parquet as pq
-
-    names = [n for n in pq.ParquetFile(path).schema_arrow.names][:14]
-    table = read_columns(path, names)
-    kept = next((n for n in ("kept", "keep") if n in names), None)
-    order: Sequence[int] = range(table.num_rows)
-    if kept is not None:
-        flags = table.column(kept).to_pylist()
-        order = sorted(order, key=lambda i: bool(flags[i]))
-    rows = table.take(list(order[:SHOWN])).to_pylist()
-    return {
-        "columns": [plain(n, 60) for n in names],
-        "rows": [[plain(brief(row[n]), 160) for n in names] for row in rows],
-        "count": table.num_rows,
-    }
-
-
 def _pairs(site: Site, found: Found) -> list[Table]:
     """Pairs of contamination: those that curation noted, and what `posttrain contamination --json` wrote."""
     tables = []
@@ -148,7 +96,7 @@ def _lists_of_pairs(value: Any, where: str) -> list[tuple[str, list[Mapping[str,
     """Every list of rows that hold two texts, however deep, with the name of what it stands in."""
     if isinstance(value, dict):
         name = str(value.get("benchmark") or value.get("label") or where)
-        return [found for k, v in value.items() for found in _lists_of_pairs(v, name or str(k))]
+        return [found for v in value.values() for found in _lists_of_pairs(v, name)]
     if isinstance(value, list):
         pairs = [v for v in value if isinstance(v, dict) and _texts(v) is not None]
         if pairs:
@@ -159,8 +107,8 @@ def _lists_of_pairs(value: Any, where: str) -> list[tuple[str, list[Mapping[str,
 
 def _texts(pair: Mapping[str, Any]) -> tuple[str, str] | None:
     """(training row, benchmark item)."""
-    row = next((pair[k] for k in ("row_text", "row", "text", "training") if isinstance(pair.get(k), str)), None)
-    item = next((pair[k] for k in ("item_text", "item_question", "benchmark_text") if isinstance(pair.get(k), str)), None)
+    row = next((pair[k] for k in ("row_text", "text", "training") if isinstance(pair.get(k), str)), None)
+    item = next((pair[k] for k in ("item_text", "item_question") if isinstance(pair.get(k), str)), None)
     return (row, item) if row is not None and item is not None else None
 
 

@@ -70,7 +70,9 @@ def _artifact(found: Found, inputs: list[dict[str, str]]) -> dict[str, Any]:
         "stage": plain(found.stage, 60),
         "state": found.state,
         "trouble": plain(found.trouble, 300),
-        "inputs": [{"role": plain(i["role"], 40), "name": plain(i["name"], 120), "digest": i["digest"]} for i in inputs],
+        "inputs": [
+            {"role": plain(i["role"], 40), "name": plain(i["name"], 120), "digest": i["digest"]} for i in inputs
+        ],
         "facts": [
             (key, plain(value, 200))
             for key, value in (

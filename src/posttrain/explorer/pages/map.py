@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from posttrain.errors import DataError
 from posttrain.explorer.board import SORTS, TAGS, Board, Tally
 from posttrain.explorer.charts import accuracy_strip
-from posttrain.explorer.library import SampleSet, Series
+from posttrain.explorer.library import SampleSet
+from posttrain.explorer.pages.course import course_of
 from posttrain.explorer.site import Site
 from posttrain.explorer.text import plain
 
@@ -43,6 +44,7 @@ def map_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
         "series": series,
         "all_series": list(site.library.series().values()),
         "columns": columns,
+        "course": course_of(site, series),
         "strip": accuracy_strip([c["interval"] for c in columns]),
         "sort": sort,
         "show": show,
@@ -127,10 +129,6 @@ def neighbours(board: Board, problem: str, sort: str, show: str) -> tuple[int, i
         names[at - 1] if at > 0 else None,
         names[at + 1] if at + 1 < len(names) else None,
     )
-
-
-def picker(series: Series) -> str:
-    return plain(f"{series.title} ({len(series.sets)})", 80)
 
 
 def _per_problem(counted: Tally) -> int:

@@ -42,7 +42,9 @@ def search_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
         "verdict": verdict or "",
         "filters": FILTERS,
         "understood": bool(query.match),
-        "hits": [_hit(site, name, row, query, by_set[name], known[name].label) for name, row in hits.docs if name in by_set]
+        "hits": [
+            _hit(site, name, row, query, by_set[name], known[name].label) for name, row in hits.docs if name in by_set
+        ]
         if hits
         else [],
         "count": _count(hits) if hits else "",

@@ -137,6 +137,7 @@ def _training(
     folder: Path, problems: Sequence[Problem], pool: list[str], pieces: Pieces, rng: np.random.Generator, size: Size
 ) -> None:
     steps = 10 * size.checkpoints
+    folder.mkdir(parents=True)
     with Metrics(folder / "metrics.jsonl") as metrics:
         for step in range(1, steps + 1):
             wave = float(rng.normal(0, 0.02))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import shutil
 import tempfile
@@ -102,7 +103,7 @@ def _files(site: Site, made: Made) -> Files:
         problems[name] = frozenset(known[:PROBLEMS])
         if one.kind in ("answers", "validation"):
             sets = [s.name for s in one.sets]
-            pairs += [(sets[0], s) for s in sets[1:]] + list(zip(sets[1:], sets[2:], strict=False))
+            pairs += [(sets[0], s) for s in sets[1:]] + list(itertools.pairwise(sets[1:]))
     return Files(frozenset(series), problems, frozenset(dict.fromkeys(pairs[:PAIRS])))
 
 

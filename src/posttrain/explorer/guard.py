@@ -70,9 +70,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
             return 403, "Pages of other sites may not ask here."
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and "sec-fetch-dest" in headers:
-            if headers["sec-fetch-dest"] != "document":
-                return 403, "Pages of other sites may not ask here."
+        own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        if not own and headers.get("sec-fetch-dest", "document") != "document":
+            return 403, "Pages of other sites may not ask here."
         if method not in ("GET", "HEAD"):
             return 405, "This server is for reading."
         return None

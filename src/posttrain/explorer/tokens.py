@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def spans(pieces: Sequence[bytes], text: str) -> list[tuple[int, int]] | None:
         if last >= 0 and 0 <= before <= OPENED and raw.endswith(written[skipped:]):
             ends = np.minimum(np.cumsum([0, *sizes]) + before - skipped, len(raw)).clip(min=0)
             places = _characters(raw, text.isascii(), ends)
-            return list(zip(places[:-1], places[1:], strict=True))
+            return list(itertools.pairwise(places))
     return None
 
 

@@ -71,7 +71,7 @@ WORDS = st.lists(st.sampled_from(["one", "two", "three.", "\n", " ", "7", "+", "
 def test_what_is_new_and_what_is_gone_turn_one_text_into_the_other(a: str, b: str) -> None:
     found = difference(a, b)
     rebuilt, last = "", 0
-    pieces = {at: words for at, words in found.gone}
+    pieces = dict(found.gone)
     assert len(pieces) == len(found.gone)
     for at in sorted({*pieces, len(b)}):
         rebuilt += "".join(b[i] for i in range(last, at) if not any(s <= i < e for s, e, _ in found.new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_ranges_tile_the_text_however_its_bytes_were_cut(text: str, seed: int) -
     raw = text.encode()
     rng = np.random.default_rng(seed)
     cuts = sorted({0, len(raw), *rng.integers(0, len(raw) + 1, 5).tolist()})
-    pieces = [raw[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [raw[a:b] for a, b in itertools.pairwise(cuts)]
     ranges = spans(pieces, text)
     assert ranges is not None
     assert "".join(text[a:b] for a, b in ranges) == text

@@ -1,4 +1,4 @@
-"""What a sweep says of itself over steps: its trend, its best step, and what its answers look like beside being right."""
+"""What a sweep says of itself over steps: its trend, its best step, how its answers change."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ def _said(says: Mapping[str, Any]) -> list[str]:
         if rest:
             low, high = rest["interval"]
             elsewhere = f", {percent(rest['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] on the other {rest['n']:,}"
-        sentences.append(
-            f"Best step {int(best['step']):,}: {percent(chosen['accuracy'])} on the {chosen['n']:,} problems that chose it{elsewhere}."
-        )
+        score = f"{percent(chosen['accuracy'])} on the {chosen['n']:,} problems that chose it"
+        sentences.append(f"Best step {int(best['step']):,}: {score}{elsewhere}.")
     sentences += [
         f"Step {plain(r['label'], 40)} was left out: {plain(r['reason'], 200)}." for r in says.get("refused", ())
     ]

@@ -27,7 +27,7 @@ Table = dict[str, Any]
 def data_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
     """`params` is not looked at: there is one such page."""
     del params
-    found = [f for f in site.library.artifacts().values()]
+    found = list(site.library.artifacts().values())
     return {
         "problems": [t for f in found if (t := _guarded(site, f, "problems.parquet", _problems)) is not None],
         "curated": [t for f in found if (t := _guarded(site, f, "curation.json", curated)) is not None],

@@ -97,10 +97,16 @@ def _pool(rng: np.random.Generator, count: int = 4_000) -> list[str]:
         a, b = int(rng.integers(2, 40)), int(rng.integers(2, 12))
         made.append(
             SHAPES[int(rng.integers(len(SHAPES)))].format(
-                who=PEOPLE[int(rng.integers(len(PEOPLE)))], what=THINGS[int(rng.integers(len(THINGS)))],
-                a=a, b=b, ab=a * b, sum=a + b, half=a * b // 2, rest=a * b - a,
+                who=PEOPLE[int(rng.integers(len(PEOPLE)))],
+                what=THINGS[int(rng.integers(len(THINGS)))],
+                a=a,
+                b=b,
+                ab=a * b,
+                sum=a + b,
+                half=a * b // 2,
+                rest=a * b - a,
             )
-        )  # fmt: skip
+        )
     return made
 
 
@@ -116,9 +122,19 @@ def _question(rng: np.random.Generator, i: int) -> str:
 def manifest(stage: str, kind: str, inputs: dict[str, Any] | None = None, **config: Any) -> Manifest:
     """Of an artifact that is not sealed yet."""
     return Manifest(
-        stage=stage, kind=kind, status="running", fingerprint="f" * 64, facts={}, config=config, inputs=inputs or {},
-        seed=7, started="2026-01-05T09:00:00+00:00", code={"posttrain": "0.1.0"}, versions={}, hardware={"cores": 2},
-    )  # fmt: skip
+        stage=stage,
+        kind=kind,
+        status="running",
+        fingerprint="f" * 64,
+        facts={},
+        config=config,
+        inputs=inputs or {},
+        seed=7,
+        started="2026-01-05T09:00:00+00:00",
+        code={"posttrain": "0.1.0"},
+        versions={},
+        hardware={"cores": 2},
+    )
 
 
 def finish(folder: Path, made: Manifest, **summary: Any) -> None:
@@ -142,8 +158,16 @@ def _training(
         for step in range(1, steps + 1):
             wave = float(rng.normal(0, 0.02))
             done = step / steps
-            metrics.log(step, loss=0.9 - 0.5 * done + wave, reward=0.2 + 0.5 * done + wave, accuracy=0.2 + 0.5 * done,
-                        entropy=0.6 - 0.4 * done, length_mean=80 + 40 * done, grad_norm=0.4 + wave, truncated=0.02)  # fmt: skip
+            metrics.log(
+                step,
+                loss=0.9 - 0.5 * done + wave,
+                reward=0.2 + 0.5 * done + wave,
+                accuracy=0.2 + 0.5 * done,
+                entropy=0.6 - 0.4 * done,
+                length_mean=80 + 40 * done,
+                grad_norm=0.4 + wave,
+                truncated=0.02,
+            )
             if step % 10 == 0:
                 metrics.log(step, val_accuracy=0.2 + 0.5 * done + wave, val_loss=0.8 - 0.3 * done)
     log = Metrics(folder / "validation.jsonl")
@@ -167,16 +191,27 @@ def _validated(problem: Problem, pool: list[str], rng: np.random.Generator, done
     right = bool(rng.random() < 0.2 + 0.6 * done)
     said = problem.answer if right else str(int(problem.answer or 0) + 1)
     return {
-        "problem_id": problem.id, "question": problem.question, "gold": problem.answer, "extracted": said,
-        "response": f"{pool[int(rng.integers(len(pool)))]}\nThe answer is {said}.", "correct": right,
-        "reason": "correct" if right else "wrong", "tokens": 20, "truncated": False,
-    }  # fmt: skip
+        "problem_id": problem.id,
+        "question": problem.question,
+        "gold": problem.answer,
+        "extracted": said,
+        "response": f"{pool[int(rng.integers(len(pool)))]}\nThe answer is {said}.",
+        "correct": right,
+        "reason": "correct" if right else "wrong",
+        "tokens": 20,
+        "truncated": False,
+    }
 
 
 def _rollouts(
-    folder: Path, problems: Sequence[Problem], pool: list[str], pieces: Pieces, rng: np.random.Generator, size: Size,
+    folder: Path,
+    problems: Sequence[Problem],
+    pool: list[str],
+    pieces: Pieces,
+    rng: np.random.Generator,
+    size: Size,
     number: int,
-) -> None:  # fmt: skip
+) -> None:
     rows, verdicts, tokens = [], [], []
     step = 10 * (number + 1)
     for problem in problems:
@@ -187,25 +222,70 @@ def _rollouts(
             text = " ".join(pool[i] for i in picks) + f"\nThe answer is \\boxed{{{said}}}."
             ids = pieces.encode(text)
             surprise = rng.exponential(0.3, len(ids)) ** 2
-            rows.append({"problem_id": problem.id, "index": index, "question": problem.question, "response": text,
-                         "source": "policy", "gold": problem.answer, "token_ids": ids, "logprobs": list(-surprise),
-                         "finish_reason": "stop", "reward": float(right), "advantage": 1.0 if right else -0.6,
-                         "step": step})  # fmt: skip
-            verdicts.append({"problem_id": problem.id, "index": index, "step": step, "correct": right, "format_ok": True,
-                             "extracted": said, "reason": "correct" if right else "wrong"})  # fmt: skip
-            tokens.append({"problem_id": problem.id, "index": index, "step": step, "logprobs": list(-surprise),
-                           "entropy": list(rng.exponential(0.4, len(ids)))})  # fmt: skip
+            rows.append(
+                {
+                    "problem_id": problem.id,
+                    "index": index,
+                    "question": problem.question,
+                    "response": text,
+                    "source": "policy",
+                    "gold": problem.answer,
+                    "token_ids": ids,
+                    "logprobs": list(-surprise),
+                    "finish_reason": "stop",
+                    "reward": float(right),
+                    "advantage": 1.0 if right else -0.6,
+                    "step": step,
+                }
+            )
+            verdicts.append(
+                {
+                    "problem_id": problem.id,
+                    "index": index,
+                    "step": step,
+                    "correct": right,
+                    "format_ok": True,
+                    "extracted": said,
+                    "reason": "correct" if right else "wrong",
+                }
+            )
+            tokens.append(
+                {
+                    "problem_id": problem.id,
+                    "index": index,
+                    "step": step,
+                    "logprobs": list(-surprise),
+                    "entropy": list(rng.exponential(0.4, len(ids))),
+                }
+            )
     write_table(folder / "samples.parquet", pa.Table.from_pylist(rows, schema=sample_schema()))
     write_table(folder / "verdicts.parquet", pa.Table.from_pylist(verdicts, schema=verdict_schema()))
     numbers = pa.list_(pa.float32())
-    write_table(folder / "tokens.parquet", pa.Table.from_pylist(tokens, schema=pa.schema(
-        [("problem_id", pa.string()), ("index", pa.int32()), ("step", pa.int64()), ("logprobs", numbers),
-         ("entropy", numbers)])))  # fmt: skip
+    write_table(
+        folder / "tokens.parquet",
+        pa.Table.from_pylist(
+            tokens,
+            schema=pa.schema(
+                [
+                    ("problem_id", pa.string()),
+                    ("index", pa.int32()),
+                    ("step", pa.int64()),
+                    ("logprobs", numbers),
+                    ("entropy", numbers),
+                ]
+            ),
+        ),
+    )
 
 
 def _sweep(
-    folder: Path, problems: Sequence[Problem], answers: np.ndarray, pool: list[str], rng: np.random.Generator, size: Size
-) -> None:  # fmt: skip
+    folder: Path,
+    problems: Sequence[Problem],
+    answers: np.ndarray,
+    pool: list[str],
+    rng: np.random.Generator,
+    size: Size,
+) -> None:
     n, k = size.problems, size.samples
     difficulty = rng.random(n)
     picks = rng.integers(0, len(pool), (n, k, SENTENCES))
@@ -224,9 +304,14 @@ def _sweep(
 
 
 def _checkpoint(
-    folder: Path, problems: Sequence[Problem], answers: np.ndarray, pool: list[str], picks: np.ndarray,
-    right: np.ndarray, rng: np.random.Generator,
-) -> None:  # fmt: skip
+    folder: Path,
+    problems: Sequence[Problem],
+    answers: np.ndarray,
+    pool: list[str],
+    picks: np.ndarray,
+    right: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     n, k = right.shape
     said = (answers[:, None] + np.where(right, 0, rng.integers(1, 9, (n, k)))).astype(int)
     texts = [
@@ -239,21 +324,38 @@ def _checkpoint(
         pa.array(np.arange(n * k + 1) * 120, pa.int32()), pa.array(rng.integers(0, 2000, n * k * 120), pa.int32())
     )
     known = {
-        "problem_id": ids, "index": index, "question": [p.question for p in problems for _ in range(k)],
-        "response": texts, "source": ["rl"] * (n * k), "gold": [p.answer for p in problems for _ in range(k)],
-        "token_ids": tokens, "finish_reason": ["stop"] * (n * k), "split": ["test"] * (n * k),
-    }  # fmt: skip
+        "problem_id": ids,
+        "index": index,
+        "question": [p.question for p in problems for _ in range(k)],
+        "response": texts,
+        "source": ["rl"] * (n * k),
+        "gold": [p.answer for p in problems for _ in range(k)],
+        "token_ids": tokens,
+        "finish_reason": ["stop"] * (n * k),
+        "split": ["test"] * (n * k),
+    }
     schema = sample_schema()
-    columns = [pa.array(known[f.name], f.type) if isinstance(known.get(f.name), list) else known[f.name]
-               if f.name in known else pa.nulls(n * k, f.type) for f in schema]  # fmt: skip
+    columns = [
+        pa.array(known[f.name], f.type)
+        if isinstance(known.get(f.name), list)
+        else known[f.name]
+        if f.name in known
+        else pa.nulls(n * k, f.type)
+        for f in schema
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns, schema=schema), folder / "samples.parquet", compression="zstd")
     flags = right.ravel()
     verdicts = {
-        "problem_id": ids, "index": index, "step": pa.nulls(n * k, pa.int64()), "correct": pa.array(flags),
-        "format_ok": pa.array(np.ones(n * k, bool)), "extracted": [str(a) for a in said.ravel()],
-        "reason": ["correct" if r else "wrong" for r in flags.tolist()], "isolation": pa.nulls(n * k, pa.string()),
-    }  # fmt: skip
+        "problem_id": ids,
+        "index": index,
+        "step": pa.nulls(n * k, pa.int64()),
+        "correct": pa.array(flags),
+        "format_ok": pa.array(np.ones(n * k, bool)),
+        "extracted": [str(a) for a in said.ravel()],
+        "reason": ["correct" if r else "wrong" for r in flags.tolist()],
+        "isolation": pa.nulls(n * k, pa.string()),
+    }
     pq.write_table(pa.table(verdicts, schema=verdict_schema()), folder / "verdicts.parquet", compression="zstd")
 
 
@@ -261,11 +363,21 @@ def _entry(label: str, step: int, right: np.ndarray, n: int, k: int) -> dict[str
     value = float(right.mean())
     half = 1.96 * float(right.mean(axis=1).std()) / n**0.5
     return {
-        "model": label, "benchmark": "made", "fingerprint": "made-1", "n": n, "samples_per_item": k, "accuracy": value,
-        "interval": [max(0.0, value - half), min(1.0, value + half)], "confidence": 0.95, "step": step,
-        "truncation_rate": 0.0, "unparsed_rate": 0.0, "undecided_rate": 0.0, "folder": f"{label}/made",
+        "model": label,
+        "benchmark": "made",
+        "fingerprint": "made-1",
+        "n": n,
+        "samples_per_item": k,
+        "accuracy": value,
+        "interval": [max(0.0, value - half), min(1.0, value + half)],
+        "confidence": 0.95,
+        "step": step,
+        "truncation_rate": 0.0,
+        "unparsed_rate": 0.0,
+        "undecided_rate": 0.0,
+        "folder": f"{label}/made",
         "settings": {"benchmark": "made", "grading": "math"},
-    }  # fmt: skip
+    }
 
 
 def _signs() -> dict[int, str]:

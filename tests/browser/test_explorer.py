@@ -93,8 +93,13 @@ def test_every_page_is_drawn_without_error_and_fits_its_window(
     page = opened.page
     enter(page, address)
     problem = quote("made/000003", safe="")
-    paths = [*PAGES, "search?q=wait", "sql?sql=SELECT+model+FROM+samples+LIMIT+3",
-             f"problem?series=sweep/made&problem={problem}", f"problem?series=rl/rollouts&problem={problem}"]  # fmt: skip
+    paths = [
+        *PAGES,
+        "search?q=wait",
+        "sql?sql=SELECT+model+FROM+samples+LIMIT+3",
+        f"problem?series=sweep/made&problem={problem}",
+        f"problem?series=rl/rollouts&problem={problem}",
+    ]
     for path in paths:
         page.goto(f"{base(page)}/{path}")
         assert page.locator("main h1").first.is_visible(), path
@@ -268,7 +273,8 @@ def test_another_sites_page_reads_nothing_and_embeds_nothing(browser: Any, addre
     const note = (how) => (value) => window.got.push([how, String(value)]);
     Promise.allSettled([
       fetch('{target}/runs', {{credentials: 'include'}}).then(r => r.text()).then(note('fetch')),
-      fetch('{target}/runs', {{credentials: 'include', mode: 'no-cors'}}).then(r => r.text()).then(t => t && note('no-cors')(t)),
+      fetch('{target}/runs', {{credentials: 'include', mode: 'no-cors'}}).then(r => r.text())
+        .then(t => t && note('no-cors')(t)),
       new Promise((ok, no) => {{ const s = document.createElement('script'); s.src = '{target}/assets/explorer.js';
         s.onload = () => ok(note('script')('ran')); s.onerror = no; document.head.append(s); }}),
     ]).then(() => {{ window.done = true; }});

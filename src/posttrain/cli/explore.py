@@ -10,8 +10,12 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--port", default=8707, show_default=True, help="0 takes any that is free.")
-@click.option("--static", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Write the pages into DIR, to be read without a server, and end.")  # fmt: skip
+@click.option(
+    "--static",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the pages into DIR, to be read without a server, and end.",
+)
 def explore(run: Path, port: int, static: Path | None) -> None:
     """Read a RUN in the browser: curves, checkpoints × problems, traces side by side, search, lineage.
 

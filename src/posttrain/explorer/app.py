@@ -80,9 +80,13 @@ def application(site: Site, token: str, port: int) -> App:
 def serve(site: Site, bound: socket.socket, token: str) -> None:
     """Until interrupted."""
     config = uvicorn.Config(
-        application(site, token, bound.getsockname()[1]), log_level="warning", lifespan="off", access_log=False,
-        server_header=False, timeout_graceful_shutdown=2,
-    )  # fmt: skip
+        application(site, token, bound.getsockname()[1]),
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
     assert site.keeper is not None
     site.keeper.start()
     try:

@@ -38,7 +38,7 @@ class Files:
     problems: Mapping[str, frozenset[str]]
     pairs: frozenset[tuple[str, str]]
 
-    def __call__(self, page: str, **params: str | int | None) -> str:
+    def __call__(self, page: str, /, **params: str | int | None) -> str:
         given = {k: str(v) for k, v in params.items() if v not in (None, "")}
         if page in SERVED_ONLY:
             return ""

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from markupsafe import escape
 
@@ -93,7 +93,7 @@ class Guard:
             )
             return
         rest = urlencode([(k, v) for k, v in query if k != "token"])
-        target = escape("/" + path.lstrip("/") + (f"?{rest}" if rest else ""))
+        target = escape("/" + quote(path.lstrip("/\\")) + (f"?{rest}" if rest else ""))
         cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
         await _answer(send, 200, ENTER.format(target, target), "text/html", ((b"set-cookie", cookie.encode()),))
 

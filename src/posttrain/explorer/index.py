@@ -76,20 +76,14 @@ class Index:
     def create(self) -> None:
         """The empty tables; an index of another version is thrown away first."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and self._version() != VERSION:
+        with self.reading() as db:
+            usable = db is not None
+        if not usable:
             for path in self.path.parent.glob("index.sqlite*"):
                 path.unlink()
         with closing(self._open(write=True)) as db:
             db.executescript(_SCHEMA)
             db.execute("INSERT OR REPLACE INTO meta VALUES('version', ?)", (VERSION,))
-
-    def _version(self) -> str | None:
-        try:
-            with closing(self._open()) as db:
-                row = db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-                return str(row[0]) if row else None
-        except sqlite3.DatabaseError:
-            return None
 
     def _open(self, *, write: bool = False) -> sqlite3.Connection:
         mode = "rwc" if write else "ro"
@@ -104,11 +98,15 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """A connection, or None where there is no index yet."""
-        if not self.path.exists():
+        try:
+            db = self._open() if self.path.exists() else None
+        except sqlite3.DatabaseError:  # it is none, or is just being made
+            db = None
+        if db is None:
             yield None
             return
-        with closing(self._open()) as db:
-            yield db
+        with closing(db):
+            yield db if _ready(db) else None
 
     # -- bringing it up to date ---------------------------------------------------------------------------------------
 
@@ -144,8 +142,10 @@ class Index:
         """One set, committed every 2,000 rows; an interrupted one is dropped at the next attempt."""
         _drop(db, one.name)
         first = (db.execute("SELECT max(id) FROM doc").fetchone()[0] or 0) + 1
-        db.execute("INSERT INTO shelf(name, stamp, first, last, rows, whole) VALUES(?, ?, ?, ?, 0, 0)",
-                   (one.name, one.stamp, first, first - 1))  # fmt: skip
+        db.execute(
+            "INSERT INTO shelf(name, stamp, first, last, rows, whole) VALUES(?, ?, ?, ?, 0, 0)",
+            (one.name, one.stamp, first, first - 1),
+        )
         shelf = int(db.execute("SELECT id FROM shelf WHERE name = ?", (one.name,)).fetchone()[0])
         questions: dict[bytes, int] = {}
         at = first
@@ -174,8 +174,9 @@ class Index:
         with self.reading() as db:
             if db is None:
                 return {}
-            known = {name: (i, stamp) for i, name, stamp in
-                     db.execute("SELECT id, name, stamp FROM shelf WHERE whole = 1")}  # fmt: skip
+            known = {
+                name: (i, stamp) for i, name, stamp in db.execute("SELECT id, name, stamp FROM shelf WHERE whole = 1")
+            }
             wanted = {known[s.name][0]: s.name for s in sets if s.name in known and known[s.name][1] == s.stamp}
             found: dict[str, list[Row]] = {name: [] for name in wanted.values()}
             query = f"{_SELECT} WHERE doc.problem = ? ORDER BY doc.id"
@@ -237,6 +238,14 @@ class Index:
                 return []
 
 
+def _ready(db: sqlite3.Connection) -> bool:
+    """The version is written last: without it, another process is about to make the tables."""
+    try:
+        return bool(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone() == (VERSION,))
+    except sqlite3.DatabaseError:
+        return False
+
+
 _SELECT = (
     "SELECT doc.shelf, doc.problem, doc.facts, doc.body, doc.tokens, question.question, question.gold "
     "FROM doc JOIN question ON question.id = doc.question"
@@ -270,8 +279,17 @@ def _write(db: sqlite3.Connection, batch: list[Row], shelf: int, at: int, questi
     docs = []
     texts = []
     for place, row in enumerate(batch, at):
-        docs.append((place, shelf, _question(db, row, questions), row.problem, _facts(row),
-                     zlib.compress(row.response.encode(), 1), _tokens(row)))  # fmt: skip
+        docs.append(
+            (
+                place,
+                shelf,
+                _question(db, row, questions),
+                row.problem,
+                _facts(row),
+                zlib.compress(row.response.encode(), 1),
+                _tokens(row),
+            )
+        )
         texts.append((place, row.response[:INDEXED], _said(row.verdict)))
     db.executemany("INSERT INTO doc VALUES(?, ?, ?, ?, ?, ?, ?)", docs)
     db.executemany("INSERT INTO said(rowid, body, verdict) VALUES(?, ?, ?)", texts)
@@ -342,8 +360,20 @@ def _tokens(row: Row) -> bytes | None:
 def _row(record: Sequence[Any]) -> Row:
     _, problem, facts, body, tokens, question, gold = record
     index, source, finish, step, reward, advantage, verdict, count = json.loads(facts)
-    row = Row(problem, index, question, zlib.decompress(body).decode(), gold, source, finish, step, reward, advantage,
-              Verdict(*verdict) if verdict else None, count)  # fmt: skip
+    row = Row(
+        problem,
+        index,
+        question,
+        zlib.decompress(body).decode(),
+        gold,
+        source,
+        finish,
+        step,
+        reward,
+        advantage,
+        Verdict(*verdict) if verdict else None,
+        count,
+    )
     if tokens is not None and count is not None:
         raw = zlib.decompress(tokens[1:])
         row.token_ids = np.frombuffer(raw, "<i4", count)

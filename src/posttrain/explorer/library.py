@@ -145,10 +145,18 @@ class Library:
             journal = self._journals.setdefault(path / "validation.jsonl", Journal(path / "validation.jsonl"))
             journal.read()
             sets = [
-                SampleSet(f"{found.name}/validation/{step}", found.name, "validation", f"{step:,}", step, "validation",
-                          journal.stamp(step), journal=journal)
+                SampleSet(
+                    f"{found.name}/validation/{step}",
+                    found.name,
+                    "validation",
+                    f"{step:,}",
+                    step,
+                    "validation",
+                    journal.stamp(step),
+                    journal=journal,
+                )
                 for step in journal.steps()
-            ]  # fmt: skip
+            ]
             if sets:
                 yield Series(
                     f"{found.name}/validation", f"{found.name}: validation", "validation", found.name, tuple(sets)
@@ -177,8 +185,13 @@ class Library:
         for benchmark, sets in by_benchmark.items():
             if all(s.step is not None for s in sets):
                 sets.sort(key=lambda s: s.step or 0)
-            yield Series(f"{found.name}/{sets[0].name.rpartition('/')[2]}", f"{found.name}: {benchmark}", "answers",
-                         found.name, tuple(sets))  # fmt: skip
+            yield Series(
+                f"{found.name}/{sets[0].name.rpartition('/')[2]}",
+                f"{found.name}: {benchmark}",
+                "answers",
+                found.name,
+                tuple(sets),
+            )
 
     def _set(
         self, found: Found, folder: Path, kind: Kind, benchmark: str, entry: dict[str, Any] | None = None

@@ -52,10 +52,19 @@ class Row:
     def sample(self) -> Sample:
         """The record of the house, for what compares and counts; without its tokens."""
         return Sample(
-            self.problem, self.index, self.question, self.response, self.source, self.gold,
-            finish_reason=cast("FinishReason | None", self.finish), verdict=self.verdict, reward=self.reward,
-            advantage=self.advantage, step=self.step, extra=self.extra,
-        )  # fmt: skip
+            self.problem,
+            self.index,
+            self.question,
+            self.response,
+            self.source,
+            self.gold,
+            finish_reason=cast("FinishReason | None", self.finish),
+            verdict=self.verdict,
+            reward=self.reward,
+            advantage=self.advantage,
+            step=self.step,
+            extra=self.extra,
+        )
 
 
 def rows(found: SampleSet, problem: str | None = None) -> Iterator[Row]:

@@ -45,9 +45,15 @@ def render(site: Site, name: str, shown: Mapping[str, Any], *, part: str | None 
         if p.title and site.to(n)
     ]
     return template.render(
-        site=site, to=site.to, current=name, navigation=navigation, version=__version__, static=site.static,
-        asset=asset_address, **shown,
-    )  # fmt: skip
+        site=site,
+        to=site.to,
+        current=name,
+        navigation=navigation,
+        version=__version__,
+        static=site.static,
+        asset=asset_address,
+        **shown,
+    )
 
 
 def render_error(site: Site, message: str) -> str:
@@ -56,10 +62,20 @@ def render_error(site: Site, message: str) -> str:
         for n, p in PAGES.items()
         if p.title and site.to(n)
     ]
-    return _environment().get_template("error.html.jinja").render(
-        site=site, to=site.to, current="error", navigation=navigation, version=__version__, static=site.static,
-        asset=asset_address, message=plain(message, 1_000),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("error.html.jinja")
+        .render(
+            site=site,
+            to=site.to,
+            current="error",
+            navigation=navigation,
+            version=__version__,
+            static=site.static,
+            asset=asset_address,
+            message=plain(message, 1_000),
+        )
+    )
 
 
 def assets() -> dict[str, Path]:

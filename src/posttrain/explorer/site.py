@@ -27,10 +27,10 @@ ASKED = 220  # characters of a question in a list
 class Links(Protocol):
     """The address of a page; empty where there is none, as for searching in a folder of pages."""
 
-    def __call__(self, page: str, **params: str | int | None) -> str: ...
+    def __call__(self, page: str, /, **params: str | int | None) -> str: ...
 
 
-def live_links(page: str, **params: str | int | None) -> str:
+def live_links(page: str, /, **params: str | int | None) -> str:
     """Addresses of the server: /map?series=…"""
     given = {k: v for k, v in params.items() if v not in (None, "")}
     return f"/{page}" + (f"?{urlencode(given)}" if given else "")

@@ -17,16 +17,31 @@ from posttrain.explorer.library import SampleSet
 ROWS = 500  # of an answer
 SECONDS = 10.0
 LONGEST = 10_000  # characters of a statement
-SETTINGS = {"memory_limit": "'512MB'", "threads": "2", "max_temp_directory_size": "'0B'", "autoinstall_known_extensions":
-            "false", "autoload_known_extensions": "false"}  # fmt: skip
+SETTINGS = {
+    "memory_limit": "'512MB'",
+    "threads": "2",
+    "max_temp_directory_size": "'0B'",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 EXAMPLES = (
-    ("Accuracy and length by step", "SELECT model, step, avg(correct::INT) AS accuracy, avg(tokens) AS tokens, count(*) AS n\n"
-     "FROM samples WHERE kind = 'answers'\nGROUP BY ALL ORDER BY step"),
-    ("Why answers fail", "SELECT model, step, reason, count(*) AS n\nFROM samples WHERE correct IS NOT TRUE\n"
-     "GROUP BY ALL ORDER BY step, n DESC"),
-    ("The longest wrong answers", "SELECT problem_id, model, step, tokens, extracted, gold\nFROM samples "
-     "WHERE NOT correct\nORDER BY tokens DESC LIMIT 50"),
-)  # fmt: skip
+    (
+        "Accuracy and length by step",
+        "SELECT model, step, avg(correct::INT) AS accuracy, avg(tokens) AS tokens, "
+        "count(*) AS n\n"
+        "FROM samples WHERE kind = 'answers'\nGROUP BY ALL ORDER BY step",
+    ),
+    (
+        "Why answers fail",
+        "SELECT model, step, reason, count(*) AS n\nFROM samples WHERE correct IS NOT TRUE\n"
+        "GROUP BY ALL ORDER BY step, n DESC",
+    ),
+    (
+        "The longest wrong answers",
+        "SELECT problem_id, model, step, tokens, extracted, gold\nFROM samples "
+        "WHERE NOT correct\nORDER BY tokens DESC LIMIT 50",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +70,14 @@ def ask(statement: str, sets: Sequence[SampleSet], seconds: float = SECONDS) -> 
     environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT")}
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(worker)], input=json.dumps(request), capture_output=True, text=True,
-            timeout=seconds, env=environment, check=False,
-        )  # fmt: skip
+            [sys.executable, "-I", str(worker)],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=environment,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return Answer(error=f"Stopped after {seconds:g} seconds. Ask for less: fewer columns, a WHERE, a LIMIT.")
     return _read(done)

@@ -39,7 +39,8 @@ def ask(duckdb: Any, request: dict[str, Any]) -> dict[str, Any]:
     for setting, value in request["settings"].items():
         db.execute(f"SET {setting} = {value}")
     paths = [p for one in request["sets"] for p in (one["samples"], one["verdicts"]) if p]
-    db.execute("SET allowed_paths = [" + ",".join(map(quoted, paths)) + "]")
+    allowed = dict.fromkeys([*paths, *map(pattern, paths)])  # what is asked for is looked up before it is expanded
+    db.execute("SET allowed_paths = [" + ",".join(map(quoted, allowed)) + "]")
     db.execute("SET enable_external_access = false")
     create_views(db, request["sets"])
     db.execute("SET lock_configuration = true")

@@ -40,7 +40,7 @@ def spans(pieces: Sequence[bytes], text: str) -> list[tuple[int, int]] | None:
         written = b"".join(pieces[: max(last, 0)])
         skipped = 1 if written.startswith(b" ") and raw == written[1:] else 0  # SentencePiece's first blank
         before = len(raw) - len(written) + skipped
-        if last >= 0 and 0 <= before <= OPENED and raw.endswith(written[skipped:]):
+        if (written or (last >= 0 and not raw)) and 0 <= before <= OPENED and raw.endswith(written[skipped:]):
             ends = np.minimum(np.cumsum([0, *sizes]) + before - skipped, len(raw)).clip(min=0)
             places = _characters(raw, text.isascii(), ends)
             return list(itertools.pairwise(places))

@@ -5,6 +5,7 @@ Texts are first compared by sentence; only what differs there is compared by wor
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from difflib import SequenceMatcher
 
 from posttrain.explorer.text import LONGEST, Range
 
-SENTENCE = re.compile(r"[^\n.!?]*(?:[.!?]+(?=\s)|\n|$)\s*")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*")
 WORD = re.compile(r"\s+|\d+(?:\.\d+)?|\w+|[^\w\s]")
 MOST_SENTENCES = 1_500  # of one text: beyond it, everything in between counts as changed
 MOST_PAIRS = 40_000  # words of the one times words of the other, within one changed stretch
@@ -42,7 +43,7 @@ def difference(a: str, b: str) -> Difference:
 
 def _changes(a: str, b: str) -> Iterator[Op]:
     """Differing stretches as (tag, a0, a1, b0, b1) in characters."""
-    first, second = _pieces(SENTENCE, a), _pieces(SENTENCE, b)
+    first, second = _sentences(a), _sentences(b)
     if max(len(first), len(second)) > MOST_SENTENCES:
         if a != b:
             yield ("replace", 0, len(a), 0, len(b))
@@ -72,6 +73,13 @@ def _by_word(a: str, b: str, where: tuple[int, int, int, int]) -> Iterator[Op]:
 def _opcodes(a: list[str], b: list[str]) -> list[Op]:
     matcher = SequenceMatcher(None, a, b, autojunk=False)
     return [op for op in matcher.get_opcodes() if op[0] != "equal"]
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """They tile the text."""
+    ends = [m.end() for m in SENTENCE_END.finditer(text)]
+    places = dict.fromkeys([0, *ends, len(text)])
+    return list(itertools.pairwise(places))
 
 
 def _pieces(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:

@@ -58,10 +58,7 @@ def test_no_query_is_malformed(site: Site, typed: str) -> None:
 
 
 def test_words_reach_no_operator_and_no_column() -> None:
-    assert (
-        parse('verdict:vright OR NEAR("x" 2) ^y').match
-        == '"verdict vright" AND "OR" AND "NEAR" AND "x" AND "2" AND "y"'
-    )
+    assert parse('verdict:vright OR NEAR("x" 2) ^y').match == '"verdict vright" AND "OR" AND "NEAR x" AND "2" AND "y"'
     assert parse('- * ""').match == ""
 
 

@@ -167,18 +167,33 @@ def test_two_evaluations_of_different_problems_are_not_compared(made: Path, tmp_
 
 @pytest.mark.parametrize(
     "path",
-    ["/problem?series=sweep/made&problem=absent", "/problem", "/map?series=absent", "/map?sort=absent", "/map?show=absent",
-     "/compare?a=absent&b=absent", "/nothing", "/raw?set=sweep/step-000050/made&problem=absent"],
-)  # fmt: skip
+    [
+        "/problem?series=sweep/made&problem=absent",
+        "/problem",
+        "/map?series=absent",
+        "/map?sort=absent",
+        "/map?show=absent",
+        "/compare?a=absent&b=absent",
+        "/nothing",
+        "/raw?set=sweep/step-000050/made&problem=absent",
+    ],
+)
 def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/problem?series=sweep/made&problem=made/000003&sample=99999999999&against=x&sort=%00&show=%ff", "/map?page=-1", "/map?page=99",
-     "/search?q=wait&page=0&verdict=x", "/search?q=%22%22%22", f"/search?q={'x' * 5000}", "/map?series=sweep/made&series=x"],
-)  # fmt: skip
+    [
+        "/problem?series=sweep/made&problem=made/000003&sample=99999999999&against=x&sort=%00",
+        "/map?page=-1",
+        "/map?page=99",
+        "/search?q=wait&page=0&verdict=x",
+        "/search?q=%22%22%22",
+        f"/search?q={'x' * 5000}",
+        "/map?series=sweep/made&series=x",
+    ],
+)
 def test_odd_parameters_are_no_failure(client: TestClient, path: str) -> None:
     assert client.get(path).status_code in (200, 404)
 
@@ -212,21 +227,34 @@ HOSTILE = {
 }
 
 
+def _hostile_sample(problem: str, text: str, step: int) -> Sample:
+    verdict = Verdict(step == 20, True, text[:300], "<i>reason</i>")
+    return Sample(problem, 0, text[:5000], text, "x", gold=text[:100], finish_reason="stop", verdict=verdict)
+
+
 def hostile_run(root: Path) -> Path:
     """A run whose problems, traces and names are all written by somebody who means harm."""
     name = "<b>\u202e'\"&"
     made = []
     for step in (10, 20):
         samples = [
-            Sample(f"{name}{kind}", 0, text[:5000].replace("\ud83d", "?"), text.replace("\ud83d", "?"), "x", gold=text[:100].replace("\ud83d", "?"),
-                   finish_reason="stop", verdict=Verdict(step == 20, True, text[:300].replace("\ud83d", "?"), "<i>reason</i>"))
-            for kind, text in HOSTILE.items()
-        ]  # fmt: skip
+            _hostile_sample(f"{name}{kind}", text.replace("\ud83d", "?"), step) for kind, text in HOSTILE.items()
+        ]
         folder = root / "sweep" / f"step-{step:06d}" / "bench"
         for file, table in zip(("samples", "verdicts"), samples_to_tables(samples), strict=True):
             write_table(folder / f"{file}.parquet", table)
-        made.append({"model": f"step-{step:06d}", "benchmark": "<b>bench", "fingerprint": "x", "step": step, "accuracy": 0.5,
-                     "interval": [0.4, 0.6], "folder": f"step-{step:06d}/bench", "settings": {"grading": "gsm8k"}})  # fmt: skip
+        made.append(
+            {
+                "model": f"step-{step:06d}",
+                "benchmark": "<b>bench",
+                "fingerprint": "x",
+                "step": step,
+                "accuracy": 0.5,
+                "interval": [0.4, 0.6],
+                "folder": f"step-{step:06d}/bench",
+                "settings": {"grading": "gsm8k"},
+            }
+        )
     (root / "sweep" / "scores.json").write_text(json.dumps({"entries": made}))
     finish(root / "sweep", manifest("<script>", "scores", evil="<script>x</script>"), **{"<b>": "</td>"})
     broken = pa.array([b"\xff\xc3( <b>", "\ud800".encode("utf-8", "surrogatepass")], pa.binary()).view(pa.string())
@@ -234,8 +262,18 @@ def hostile_run(root: Path) -> Path:
     columns = {"problem_id": ["a", "b"], "index": pa.array([0, 0], pa.int32()), "question": broken, "response": broken}
     pq.write_table(pa.table(columns), root / "traces" / "samples.parquet")
     finish(root / "traces", manifest("traces", "samples"))
-    log = [{"step": 0, "problem_id": f"v{i}", "question": t, "response": t, "correct": True, "reason": t[:50], "gold": t[:50]}
-           for i, t in enumerate(HOSTILE.values())]  # fmt: skip
+    log = [
+        {
+            "step": 0,
+            "problem_id": f"v{i}",
+            "question": t,
+            "response": t,
+            "correct": True,
+            "reason": t[:50],
+            "gold": t[:50],
+        }
+        for i, t in enumerate(HOSTILE.values())
+    ]
     (root / "rl").mkdir()
     (root / "rl" / "validation.jsonl").write_text("".join(json.dumps(r) + "\n" for r in log))
     (root / "rl" / "certificate.json").write_text(
@@ -245,8 +283,19 @@ def hostile_run(root: Path) -> Path:
     problems = [Problem("<b>1", "<script>", split="<i>train")]
     write_table(root / "problems" / "problems.parquet", problems_to_table(problems))
     pairs = [{"tier": "drop", "row_text": HOSTILE["script"], "item_text": HOSTILE["bidi"], "score": 1.0}]
-    steps = [{"label": "<script>1</script>", "verb": "filter", "name": "<b>", "config": {"<i>": "<u>"}, "before": 10, "after": 4,
-              "threshold": 1.0, "scores": None, "notes": {"pairs": pairs}}]  # fmt: skip
+    steps = [
+        {
+            "label": "<script>1</script>",
+            "verb": "filter",
+            "name": "<b>",
+            "config": {"<i>": "<u>"},
+            "before": 10,
+            "after": 4,
+            "threshold": 1.0,
+            "scores": None,
+            "notes": {"pairs": pairs},
+        }
+    ]
     spread = {"<b>subject": {"values": ["<script>"], "before": [10], "after": [4]}}
     (root / "problems" / "curation.json").write_text(json.dumps({"rows": 10, "steps": steps, "distributions": spread}))
     finish(root / "problems", manifest("data", "problems"))
@@ -265,8 +314,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def test_hostile_text_is_only_ever_text(hostile: Site) -> None:
     with client_of(hostile) as client:
-        paths = ["/runs", "/data", "/lineage", "/certificate", "/compare", "/search?q=owned", "/search?q=%3Cscript%3E",
-                 "/sql?sql=SELECT+'<script>x</script>'+AS+\"<b>\""]  # fmt: skip
+        paths = [
+            "/runs",
+            "/data",
+            "/lineage",
+            "/certificate",
+            "/compare",
+            "/search?q=owned",
+            "/search?q=%3Cscript%3E",
+            "/sql?sql=SELECT+'<script>x</script>'+AS+\"<b>\"",
+        ]
         for name, series in hostile.library.series().items():
             paths.append(f"/map?series={name}")
             for problem in hostile.board(series).problems:

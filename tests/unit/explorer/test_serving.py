@@ -70,5 +70,5 @@ def test_the_command_serves_what_it_prints_and_ends_with_ctrl_c(made: Path) -> N
             assert b" 421 " in other.recv(200)
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(15)
+        server.communicate(timeout=15)  # which closes its pipes too
     assert server.returncode in (0, 130, -signal.SIGINT)

@@ -68,8 +68,12 @@ def test_a_byte_level_vocabulary_spells_what_the_real_tokenizer_decodes(tmp_path
     real = Tokenizer(BPE())
     real.pre_tokenizer, real.decoder = ByteLevel(add_prefix_space=False), Decoder()
     text = "Naïve café: 3 × 4 = 12 \U0001f600\n"
-    real.train_from_iterator([text] * 3, BpeTrainer(vocab_size=300, initial_alphabet=ByteLevel.alphabet(),
-                                                    special_tokens=["<|end|>"], show_progress=False))  # fmt: skip
+    real.train_from_iterator(
+        [text] * 3,
+        BpeTrainer(
+            vocab_size=300, initial_alphabet=ByteLevel.alphabet(), special_tokens=["<|end|>"], show_progress=False
+        ),
+    )
     real.save(str(tmp_path / "tokenizer.json"))
     made = vocabulary_of(tmp_path)
     assert made is not None

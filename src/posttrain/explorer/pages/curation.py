@@ -43,7 +43,8 @@ def _step(step: Mapping[str, Any], rows: int, reasons: Mapping[str, Counter[str]
     before, after = int(step["before"]), int(step["after"])
     label = str(step["label"])
     scores = step.get("scores")
-    config = step.get("config") if isinstance(step.get("config"), dict) else {}
+    given = step.get("config")
+    config: Mapping[str, Any] = given if isinstance(given, dict) else {}
     rule = " ".join(f"{k} {brief(v)}" for k, v in config.items() if k != step.get("verb") and v is not None)
     return {
         "label": plain(label, 80),

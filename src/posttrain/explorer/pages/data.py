@@ -98,7 +98,7 @@ def _lists_of_pairs(value: Any, where: str) -> list[tuple[str, list[Mapping[str,
         name = str(value.get("benchmark") or value.get("label") or where)
         return [found for v in value.values() for found in _lists_of_pairs(v, name)]
     if isinstance(value, list):
-        pairs = [v for v in value if isinstance(v, dict) and _texts(v) is not None]
+        pairs: list[Mapping[str, Any]] = [v for v in value if isinstance(v, dict) and _texts(v) is not None]
         if pairs:
             return [(where, pairs)]
         return [found for v in value[:200] for found in _lists_of_pairs(v, where)]
@@ -122,6 +122,9 @@ def _pair(pair: Mapping[str, Any]) -> Table:
         "tone": {"drop": "bad", "review": "unsure"}.get(tier, "none"),
         "row": paint(row, [changed.new], limit=2_000),
         "item": paint(item, limit=2_000) if item else Markup(""),
-        "facts": [(plain(k, 40), plain(brief(v), 100)) for k, v in pair.items()
-                  if isinstance(v, int | float | str) and v not in (row, item) and k not in ("tier", "row_text", "item_text")],
-    }  # fmt: skip
+        "facts": [
+            (plain(k, 40), plain(brief(v), 100))
+            for k, v in pair.items()
+            if isinstance(v, int | float | str) and v not in (row, item) and k not in ("tier", "row_text", "item_text")
+        ],
+    }

@@ -48,8 +48,13 @@ def _inputs(site: Site, found: Found) -> list[dict[str, str]]:
         for one in several if isinstance(several, list) else [several]:
             if isinstance(one, dict) and isinstance(one.get("path"), str):
                 written = one["path"]
-                given.append({"role": role, "name": _name(site, found, written) or plain(one.get("name") or written, 120),
-                              "digest": str(one.get("digest") or "")[:12]})  # fmt: skip
+                given.append(
+                    {
+                        "role": role,
+                        "name": _name(site, found, written) or plain(one.get("name") or written, 120),
+                        "digest": str(one.get("digest") or "")[:12],
+                    }
+                )
     return given
 
 

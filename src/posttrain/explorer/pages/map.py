@@ -78,15 +78,16 @@ def chosen(board: Board, sort: str, show: str) -> NDArray[np.int64]:
     if not show:
         return order
     keep = np.array([show in t for t in board.tags], dtype=bool)
-    return order[keep[order]]
+    return np.asarray(order[keep[order]])
 
 
 def cells_of(shares: NDArray[np.float64]) -> list[Markup]:
     """The cells of rows [n, c]: no class (not asked), c0 (none right) to c4 (all right)."""
     share = np.nan_to_num(shares, nan=-1.0)
     levels = np.where(share < 0, 5, np.where(share == 0, 0, np.where(share >= 1, 4, np.clip(np.ceil(share * 4), 1, 3))))
-    signs = np.array(["<i class=c0></i>", "<i class=c1></i>", "<i class=c2></i>", "<i class=c3></i>", "<i class=c4></i>",
-                      "<i></i>"])  # fmt: skip
+    signs = np.array(
+        ["<i class=c0></i>", "<i class=c1></i>", "<i class=c2></i>", "<i class=c3></i>", "<i class=c4></i>", "<i></i>"]
+    )
     return [Markup("".join(row)) for row in signs[levels.astype(int)].tolist()]
 
 

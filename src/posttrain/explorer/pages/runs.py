@@ -50,9 +50,12 @@ def _stage(site: Site, found: Found) -> dict[str, Any]:
         "attempts": manifest.attempts if manifest else 0,
         "facts": facts,
         "trouble": plain(found.trouble, 300),
-        "series": [(s.title.partition(": ")[2] or s.kind, s.name, len(s.sets)) for s in site.library.series().values()
-                   if s.artifact == found.name],
-    }  # fmt: skip
+        "series": [
+            (s.title.partition(": ")[2] or s.kind, s.name, len(s.sets))
+            for s in site.library.series().values()
+            if s.artifact == found.name
+        ],
+    }
 
 
 def _silence(site: Site, found: Found) -> str:

@@ -149,7 +149,7 @@ class Library:
                     f"{found.name}/validation/{step}",
                     found.name,
                     "validation",
-                    f"{step:,}",
+                    f"step {step:,}",
                     step,
                     "validation",
                     journal.stamp(step),
@@ -204,7 +204,7 @@ class Library:
         label = str(entry["model"]) if entry and "model" in entry else owner
         step = _step(label) if entry is None or entry.get("step") is None else int(entry["step"])
         if step is not None and STEP.fullmatch(label):
-            label = f"{step:,}"
+            label = f"step {step:,}"
         elif kind == "traces":
             label, step = found.name, None
         name = str(entry["benchmark"]) if entry and "benchmark" in entry else benchmark

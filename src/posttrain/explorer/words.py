@@ -17,6 +17,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*")
 WORD = re.compile(r"\s+|\d+(?:\.\d+)?|\w+|[^\w\s]")
 MOST_SENTENCES = 1_500  # of one text: beyond it, everything in between counts as changed
 MOST_PAIRS = 40_000  # words of the one times words of the other, within one changed stretch
+ISLAND = 3  # characters of what two texts share between two changes: too little to tell them apart
 Op = tuple[str, int, int, int, int]
 
 
@@ -64,10 +65,22 @@ def _by_word(a: str, b: str, where: tuple[int, int, int, int]) -> Iterator[Op]:
         return
     ones = [a[a0 + s : a0 + e] for s, e in first]
     others = [b[b0 + s : b0 + e] for s, e in second]
-    for tag, i0, i1, j0, j1 in _opcodes(ones, others):
+    for tag, i0, i1, j0, j1 in _joined(_opcodes(ones, others), others):
         x0, x1 = _span(first, i0, i1, a1 - a0)
         y0, y1 = _span(second, j0, j1, b1 - b0)
         yield (tag, a0 + x0, a0 + x1, b0 + y0, b0 + y1)
+
+
+def _joined(ops: list[Op], words: list[str]) -> list[Op]:
+    """Changes with next to nothing in common between them are one: a blank or a "the" is no island of sameness."""
+    joined: list[Op] = []
+    for op in ops:
+        if joined and len("".join(words[joined[-1][4] : op[3]]).strip()) <= ISLAND:
+            _, i0, _, j0, _ = joined[-1]
+            joined[-1] = ("replace", i0, op[2], j0, op[4])
+        else:
+            joined.append(op)
+    return joined
 
 
 def _opcodes(a: list[str], b: list[str]) -> list[Op]:

@@ -21,7 +21,7 @@ def test_a_run_shows_its_artifacts_and_its_series_of_samples(made: Path) -> None
     assert list(library.series()) == ["sweep/made", "rl/validation", "rl/rollouts"]
     sweep = library.series()["sweep/made"]
     assert [s.step for s in sweep.sets] == [50, 100, 150, 200]
-    assert [s.label for s in sweep.sets] == ["50", "100", "150", "200"]
+    assert [s.label for s in sweep.sets] == ["step 50", "step 100", "step 150", "step 200"]
     assert [s.step for s in library.series()["rl/validation"].sets] == [0, 10, 20, 30, 40]
     assert [s.name for s in library.series()["rl/rollouts"].sets] == [
         "rl/rollouts/step-000010",

@@ -137,7 +137,7 @@ def test_comparing_says_what_posttrain_compare_says(client: TestClient, made: Pa
     from posttrain.store import Scores
 
     answers = list(read_answers([Scores(made / "sweep")]))
-    expected = compare(answers[0], answers[-1]).as_json() | {"a": "50", "b": "200"}
+    expected = compare(answers[0], answers[-1]).as_json() | {"a": "step 50", "b": "step 200"}
     html = client.get("/compare").text
     assert steady(sentence(expected)).replace("<", "&lt;") in html
 

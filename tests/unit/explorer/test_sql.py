@@ -24,7 +24,7 @@ def test_samples_have_their_checkpoint_verdict_and_length(sets: list[SampleSet])
         sets,
     )
     assert answer.error == ""
-    assert answer.rows == [["sweep", "answers", f"{s}", s, 24, 24, 120.0] for s in (50, 100, 150, 200)]
+    assert answer.rows == [["sweep", "answers", f"step {s}", s, 24, 24, 120.0] for s in (50, 100, 150, 200)]
 
 
 @pytest.mark.parametrize("statement", [text for _, text in EXAMPLES])

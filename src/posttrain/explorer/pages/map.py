@@ -61,7 +61,7 @@ def map_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
                 "name": plain(board.problems[i], 60),
                 "question": plain(questions.get(board.problems[i], ""), 180),
                 "cells": cells[i],
-                "first": columns[int(board.first[i])]["label"] if board.first[i] < len(columns) else "–",
+                "first": _short(columns[int(board.first[i])]) if board.first[i] < len(columns) else "–",
                 "flips": int(board.flips[i]),
                 "mean": f"{100 * board.mean[i]:.0f}" if not np.isnan(board.mean[i]) else "–",
                 "tags": " ".join(sorted(board.tags[i])),
@@ -130,6 +130,11 @@ def neighbours(board: Board, problem: str, sort: str, show: str) -> tuple[int, i
         names[at - 1] if at > 0 else None,
         names[at + 1] if at + 1 < len(names) else None,
     )
+
+
+def _short(column: Mapping[str, Any]) -> str:
+    """A checkpoint in a narrow column: its step, where it has one."""
+    return f"{column['step']:,}" if column["step"] is not None else str(column["label"])
 
 
 def _per_problem(counted: Tally) -> int:

@@ -37,7 +37,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores; WORKERS=0: one
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv/.ray .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
+test-real: .venv/$(STAMP) .venv/.ray .venv/.browser .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -83,6 +83,13 @@ endef
 # Only tests against the real thing need it, and not every Python has a build of it: those tests are then skipped.
 .venv/.ray: .venv/$(STAMP)
 	-$(BIN)/pip install --quiet --editable ".[ray]" "$(TORCH)"
+	@touch $@
+
+# Playwright drives a browser that is there already; as root on Debian it is put there. Without one its tests are skipped.
+.venv/.browser: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet "playwright>=1.45"
+	-@command -v chromium >/dev/null || command -v google-chrome >/dev/null || ! command -v apt-get >/dev/null || \
+	  test "$$(id -u)" != 0 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@touch $@
 
 .venv-perf/$(STAMP): Makefile

@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
     "contamination": "Which training rows are a benchmark's own questions, or their twins?",
+    "cuts": "What did cleaning cut out of traces? Before and after.",
     "benchmarks": "List the benchmarks: items, licence, and whether the mirror holds them.",
     "export-samples": "Write the samples of an evaluation in lm-eval's format.",
     "plan": "Show what a run would do, and what it would cost.",
@@ -38,6 +39,9 @@ VERBS: dict[str, str] = {
     "push": "Send a model to the Hub, or what a training stage could not send.",
 }
 
+# Stages whose verb has flags of its own, in a file of its own.
+WITH_FLAGS = ("traces",)
+
 
 class LazyGroup(click.Group):
     """Lists verbs and stages without importing them; imports the one that is called."""
@@ -50,6 +54,9 @@ class LazyGroup(click.Group):
             name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
             command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{name}"), name)
             return command
+        if cmd_name in WITH_FLAGS:
+            own: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
+            return own
         if cmd_name in STAGES or ":" in cmd_name:
             from posttrain.cli.stage import stage_command
 

@@ -33,6 +33,7 @@ class TakingHub:
     puts: int = 0
     commits: list[tuple[str, str]] = field(default_factory=list)
     authorisations: set[str] = field(default_factory=set)
+    kinds: set[str] = field(default_factory=set)  # model, dataset: what was committed to
 
 
 @contextmanager
@@ -66,10 +67,14 @@ def taking(hub: TakingHub) -> Iterator[TakingHub]:
                 self._send(403, {"error": "You don't have the rights to create a model under this namespace"})
             elif path == "/api/repos/create":
                 self._create(json.loads(body))
+            elif path == "/api/validate-yaml":  # of a README.md, before it is committed
+                self._send(200, {"errors": [], "warnings": []})
             elif path.endswith("/info/lfs/objects/batch"):
                 self._batch(json.loads(body))
             else:
-                repository, action, branch = path.removeprefix("/api/models/").rsplit("/", 2)
+                kind = path.split("/")[2]
+                repository, action, branch = path.removeprefix(f"/api/{kind}/").rsplit("/", 2)
+                hub.kinds.add(kind.removesuffix("s"))
                 getattr(self, f"_{action}")(repository, branch, body)
 
         def _create(self, told: dict[str, Any]) -> None:

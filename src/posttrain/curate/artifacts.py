@@ -101,11 +101,12 @@ def write(rows: Rows, original: Sequence[str], work: Workspace) -> None:
     table = rows.table
     if any(changed):
         name = "response" if rows.kind == "samples" else "solution"
-        table = _with(table, name, pa.array([text or None for text in rows.responses], pa.string()))
+        texts = rows.responses if rows.kind == "samples" else [text or None for text in rows.responses]
+        table = _with(table, name, pa.array(texts, pa.string()))
+        fresh = pa.array([None if new else i for i, new in enumerate(changed)], pa.int64())
         for stale in ("token_ids", "logprobs", "prompt_ids"):
             if stale in table.column_names:
-                kept = pa.compute.if_else(pa.array(changed), pa.scalar(None), table.column(stale).combine_chunks())
-                table = _with(table, stale, kept)
+                table = _with(table, stale, table.column(stale).take(fresh))
     work.write_table(FILES[rows.kind], table)
     judged = [i for i, verdict in enumerate(rows.verdicts) if verdict is not None]
     if rows.kind == "samples" and judged:

@@ -63,9 +63,10 @@ class Rows:
         return f"{self.questions[i]}\n{self.responses[i]}" if self.responses[i] else self.questions[i]
 
     def texts(self, of: Part) -> list[str]:
-        if of == "both":
-            return [self.text(i) for i in range(len(self))]
-        return list(self.questions if of == "question" else self.responses)
+        return [self.part(of, i) for i in range(len(self))]
+
+    def part(self, of: Part, i: int) -> str:
+        return self.text(i) if of == "both" else self.questions[i] if of == "question" else self.responses[i]
 
     def problem(self, i: int) -> Problem:
         """What a grader is given of row i: its gold, its choices, the tests of a program."""

@@ -104,6 +104,15 @@ class Rows:
         columns = ([column[i] for i in positions] for column in self._columns())
         return Rows(self.kind, self.numbers[at], *columns, table=self.table.take(at))
 
+    def joined(self, other: Rows) -> Rows:
+        """The rows of both, in the order of the input."""
+        import pyarrow as pa
+
+        columns = ([*mine, *theirs] for mine, theirs in zip(self._columns(), other._columns(), strict=True))
+        numbers = np.concatenate([self.numbers, other.numbers])
+        both = Rows(self.kind, numbers, *columns, table=pa.concat_tables([self.table, other.table]))
+        return both.take(np.argsort(numbers, kind="stable"))
+
     def _columns(self) -> Iterator[Sequence[Any]]:
         yield from (self.ids, self.questions, self.responses, self.golds, self.subjects, self.levels, self.splits)
         yield from (self.cut, self.datasets, self.extras, self.verdicts)

@@ -15,9 +15,7 @@ from posttrain.curate.base import Decision, Reference, Tools
 from posttrain.curate.neighbours import nearest, to_nearest_other
 from posttrain.curate.rows import Part, Rows
 from posttrain.data.contamination import Hit, Index, Tier, evidence
-from posttrain.errors import DataError
 
-HELD_OUT = "held-out"
 SHOWN = 20  # pairs of each tier in the notes
 UNUSUAL = 0.995  # the quantile of the items' own likeness to each other from which a row is too like an item
 LEAST = 0.8  # and never below
@@ -25,7 +23,7 @@ STRENGTH: dict[Tier, float] = {"drop": 1.0, "review": 0.5, "note": 0.25}
 
 
 class DecontaminateConfig(Config):
-    against: tuple[str, ...] = ()
+    against: tuple[str, ...] = Field(min_length=1)
     """Benchmarks by name, or YAML files of one's own; held-out = validation and test of the stage's `problems`."""
     threshold: float = Field(0.5, gt=0, le=1)
     """The share of an item's 8-grams that a row must hold to be dropped."""
@@ -45,7 +43,7 @@ def decontaminate(rows: Rows, config: DecontaminateConfig, tools: Tools) -> Deci
 
     The score is the share of the item's 8-grams that the row holds (1 for the same text), 0 where nothing is in common.
     """
-    references = tools.references(_names(config), "filter 'decontaminate'")
+    references = tools.references(config.against, "filter 'decontaminate'")
     items = [problem.question for reference in references for problem in reference.problems]
     names = [f"{r.name}:{p.id}" for r in references for p in r.problems]
     texts = rows.texts(config.of)
@@ -67,16 +65,7 @@ def decontaminate(rows: Rows, config: DecontaminateConfig, tools: Tools) -> Deci
 
 def decontaminate_ready(config: DecontaminateConfig, tools: Tools) -> None:
     """Opens the references, so that a missing one is told before any work."""
-    tools.references(_names(config), "filter 'decontaminate'")
-
-
-def _names(config: DecontaminateConfig) -> tuple[str, ...]:
-    if not config.against:
-        raise DataError(
-            "filter 'decontaminate' is given nothing to compare with. Name benchmarks, as in against: [gsm8k, math500], or "
-            f"{HELD_OUT} for the validation and test splits of the stage's problems."
-        )
-    return config.against
+    tools.references(config.against, "filter 'decontaminate'")
 
 
 def _decision(

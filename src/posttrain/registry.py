@@ -17,4 +17,5 @@ STAGES: dict[str, tuple[str, str]] = {
     "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
     "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
+    "contest": ("posttrain.report.contest:contest", "Several ways of making a model against a baseline, over seeds."),
 }

@@ -12,7 +12,8 @@ from pydantic import Field
 from posttrain.config import Config
 from posttrain.errors import DataError, RecipeError, did_you_mean
 from posttrain.evals import Answers, compare_family, read_answers, refusal
-from posttrain.evals.seeds import Method, compare_methods, verdict_of_seeds
+from posttrain.evals.seeds import Method, compare_methods
+from posttrain.evals.seeds import in_words as verdict_of_seeds
 from posttrain.evals.table import markdown, p_value, percent, points
 from posttrain.report.lineage import Made, ancestry, lineage_entry
 from posttrain.stage import Workspace
@@ -46,6 +47,13 @@ class Contest:
     ways: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     made: list[Made]
+
+    @property
+    def tones(self) -> list[str]:
+        """Of each answer: good where something beats the baseline, else unsure."""
+        won = {c["benchmark"] for c in self.comparisons if c["verdict"] == "better"}
+        benchmarks = dict.fromkeys(c["benchmark"] for c in self.comparisons)
+        return ["good" if b in won else "unsure" for b in benchmarks]
 
     def as_json(self) -> dict[str, Any]:
         """Without times and paths, so that two equal runs give equal reports."""
@@ -141,7 +149,7 @@ def _compare(ways: Ways, config: ContestConfig) -> list[dict[str, Any]]:
                 "interval_over_problems": [one["items_low"], one["items_high"]],
                 "p": one["p"],
                 "p_adjusted": p,
-                "verdict": verdict_of_seeds({**one, "p": p}),
+                "verdict": verdict_of_seeds(one["difference"], p, config.confidence, one["seeds_needed"]),
                 "n": one["n"],
                 "seeds": [len(one["accuracies_a"]), len(one["accuracies_b"])],
                 "test": one["test"],

@@ -120,3 +120,9 @@ def described(values: NDArray[np.float64]) -> dict[str, float]:
         return {}
     names = ("least", "quarter", "middle", "three_quarters", "largest")
     return {k: float(v) for k, v in zip(names, np.quantile(known, [0, 0.25, 0.5, 0.75, 1]), strict=True)}
+
+
+def prepare_tokens(name: str, config: SelectConfig, tools: Tools) -> None:
+    """Raises before any work where a budget of tokens can't be counted."""
+    if config.tokens is not None:
+        tools.tokenizer(f"selector '{name}' with tokens")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose, row_lengths, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose, token_lengths
 from posttrain.curate.selectors.groups import group_names, numbered, shares
 from posttrain.curate.selectors.order import in_turn
 
@@ -55,7 +55,6 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
     by_number = {k: weight[name] for k, name in enumerate(known)}
     order = in_turn(number, np.arange(len(rows)), seed, by_number)
     unfit = {i: f"{name} has no weight" for i, name in enumerate(names) if weight[name] == 0}
-    lengths = row_lengths(rows, tools, "selector 'mix'") if config.tokens is not None else None
     decision = choose(
         "mix",
         rows,
@@ -66,7 +65,6 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
         score=score,
         unfit=unfit,
         columns={"group": names},
-        lengths=lengths,
     )
     groups = taken_of(names, decision.keep, {k: v for k, v in weight.items() if k in set(known)})
     for line in short_of_their_share(groups):

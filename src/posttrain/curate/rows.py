@@ -1,12 +1,11 @@
 """The table under curation: samples or problems, as columns.
 
-A Rows is never changed: `take` and `updated` give new ones. Text is decoded from Arrow once and shared by what is taken
-from it; token ids and log-probabilities stay in the Arrow table, untouched, until the output is written.
+A Rows is never changed: `take` and `updated` give new ones. Texts are decoded from Arrow once; token ids and
+log-probabilities stay in the Arrow table, untouched, until the output is written.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Kind = Literal["samples", "problems"]
+Part = Literal["question", "response", "both"]
+"""Which text of a row a step looks at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +29,9 @@ class Rows:
     """n rows; sequences are [n] and in the order of the input.
 
     numbers: each row's place in the input, which is its name in the ledger and never changes.
-    ids: problem ids. datasets: the label of the artifact a row came from. responses: "" where a problem has no
-    solution. table: the rest of the columns, as the artifact has them.
+    ids: problem ids. responses: a problem's is its solution, "" where it has none. cut: generation ended at its limit.
+    datasets: the label of the artifact a row came from. extras: what the source gave beside; a problem's choices too.
+    table: all columns as the artifact has them.
     """
 
     kind: Kind
@@ -40,7 +42,8 @@ class Rows:
     golds: Sequence[str | None]
     subjects: Sequence[str | None]
     levels: Sequence[int | None]
-    splits: Sequence[str | None]
+    splits: Sequence[str]
+    cut: Sequence[bool]
     datasets: Sequence[str]
     extras: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Verdict | None]
@@ -59,17 +62,14 @@ class Rows:
         """Question and response, as one text."""
         return f"{self.questions[i]}\n{self.responses[i]}" if self.responses[i] else self.questions[i]
 
-    def texts(self, of: Literal["question", "response", "both"]) -> list[str]:
+    def texts(self, of: Part) -> list[str]:
         if of == "both":
             return [self.text(i) for i in range(len(self))]
         return list(self.questions if of == "question" else self.responses)
 
     def problem(self, i: int) -> Problem:
         """What a grader is given of row i: its gold, its choices, the tests of a program."""
-        extra = self.extras[i]
-        choices = extra.get("choices")
-        if self.kind == "problems":
-            choices = self.table.column("choices")[i].as_py()
+        choices = self.extras[i].get("choices")
         return Problem(
             id=self.ids[i],
             question=self.questions[i],
@@ -77,62 +77,43 @@ class Rows:
             choices=tuple(choices) if choices else None,
             subject=self.subjects[i],
             level=self.levels[i],
-            split=self.splits[i] or "train",
-            extra=extra,
+            split=self.splits[i],
+            extra=self.extras[i],
         )
-
-    def truncated(self, i: int) -> bool:
-        """Whether generation stopped at its limit."""
-        return self.kind == "samples" and self.table.column("finish_reason")[i].as_py() == "length"
 
     def column(self, name: str) -> list[Any]:
-        """A column of the table, or ``extra.KEY``. DataError where there is none."""
-        if name.startswith("extra."):
-            key = name.removeprefix("extra.")
-            if not any(key in extra for extra in self.extras):
-                known = {f"extra.{k}" for extra in self.extras for k in extra}
-                raise DataError(
-                    f"no row has {name!r}.{did_you_mean(name, known)} Name what the rows' extra has: "
-                    f"{', '.join(sorted(known)[:20]) or 'it is empty'}."
-                )
+        """The values of a column of the table, or ``extra.KEY``, [n]. DataError where there is none."""
+        if name == "subject":
+            return list(self.subjects)
+        if name == "level":
+            return list(self.levels)
+        if name in self.table.column_names:
+            values: list[Any] = self.table.column(name).to_pylist()
+            return values
+        key = name.removeprefix("extra.")
+        if key != name and any(key in extra for extra in self.extras):
             return [extra.get(key) for extra in self.extras]
-        if name in ("subject", "level"):
-            return list(self.subjects if name == "subject" else self.levels)
-        if name not in self.table.column_names:
-            known = {*self.table.column_names, "subject", "level"}
-            raise DataError(f"the rows have no column {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
-        values: list[Any] = self.table.column(name).to_pylist()
-        return values
+        known = [*self.table.column_names, "subject", "level", *sorted({f"extra.{k}" for e in self.extras for k in e})]
+        raise DataError(f"the rows have no column {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
-        """The rows of a mask [n], or at these positions, in their order."""
+        """The rows of a mask [n], or at these positions, in the order given."""
         at = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
         positions: list[int] = at.tolist()
+        columns = ([column[i] for i in positions] for column in self._columns())
+        return Rows(self.kind, self.numbers[at], *columns, table=self.table.take(at))
 
-        def some(values: Sequence[Any]) -> list[Any]:
-            return [values[i] for i in positions]
-
-        return Rows(
-            self.kind,
-            self.numbers[at],
-            *(some(column) for column in self._lists()),
-            table=self.table.take(at),
-        )
-
-    def _lists(self) -> Iterator[Sequence[Any]]:
-        yield from (self.ids, self.questions, self.responses, self.golds, self.subjects, self.levels)
-        yield from (self.splits, self.datasets, self.extras, self.verdicts)
+    def _columns(self) -> Iterator[Sequence[Any]]:
+        yield from (self.ids, self.questions, self.responses, self.golds, self.subjects, self.levels, self.splits)
+        yield from (self.cut, self.datasets, self.extras, self.verdicts)
 
     def updated(
         self, *, responses: Mapping[int, str] | None = None, verdicts: Mapping[int, Verdict] | None = None
     ) -> Rows:
         """With other responses or verdicts at these positions."""
+        new_responses, new_verdicts = responses or {}, verdicts or {}
         return replace(
             self,
-            responses=[(responses or {}).get(i, old) for i, old in enumerate(self.responses)],
-            verdicts=[(verdicts or {}).get(i, old) for i, old in enumerate(self.verdicts)],
+            responses=[new_responses.get(i, old) for i, old in enumerate(self.responses)],
+            verdicts=[new_verdicts.get(i, old) for i, old in enumerate(self.verdicts)],
         )
-
-
-def parsed_extras(column: Sequence[str | None]) -> list[Mapping[str, Any]]:
-    return [json.loads(text) if text else {} for text in column]

@@ -6,6 +6,8 @@ from __future__ import annotations
 STAGES: dict[str, tuple[str, str]] = {
     "data": ("posttrain.data.stages:data", "Problems with checkable answers, split."),
     "examples": ("posttrain.data.examples:examples", "Published instruction data as answers to learn from."),
+    "export": ("posttrain.data.export:export", "Answers to learn from as a LLaMA-Factory dataset."),
+    "plant": ("posttrain.data.planting:plant", "Traces with known defects among them, to test curation."),
     "preprocess": ("posttrain.training.stages:preprocess", "Tokenised examples with loss masks."),
     "traces": ("posttrain.traces.stages:traces", "A teacher's worked answers to problems."),
     "pretrain": ("posttrain.sft.stages:pretrain", "A base model by plain language modelling."),

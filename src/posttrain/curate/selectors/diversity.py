@@ -12,8 +12,8 @@ from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.choosing import SelectConfig, choose
+from posttrain.curate.selectors.kmeans import kmeans, silhouettes
 from posttrain.curate.selectors.order import in_turn
-from posttrain.errors import MissingExtraError
 
 SHOWN = 3  # questions of a cluster that stand for it
 JUDGED = 2_000  # rows whose silhouettes are computed: their cost grows with the square
@@ -65,32 +65,15 @@ def diversity(rows: Rows, budget: int, config: DiversityConfig, tools: Tools, se
 
 
 def clustered(vectors: NDArray[np.float32], clusters: int, seed: int) -> Clusters:
-    """MiniBatchKMeans of unit vectors [n, d] into at most `clusters`, none of them empty."""
-    try:
-        from sklearn.cluster import MiniBatchKMeans
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "clusters need scikit-learn. Install it: pip install 'posttrain[curate]', or use another selector."
-        ) from None
-    n = len(vectors)
-    means = MiniBatchKMeans(min(clusters, n), random_state=seed % 2**32, batch_size=4096, n_init=3)
-    raw = means.fit_predict(vectors)
-    _, label = np.unique(raw, return_inverse=True)  # numbered without gaps
+    """Unit vectors [n, d] in at most `clusters`, none of them empty."""
+    label = kmeans(vectors, clusters, seed)
     centres = np.stack([vectors[label == k].mean(axis=0) for k in range(int(label.max()) + 1)])
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     nearness = np.einsum("nd,nd->n", vectors, centres[label]).astype(np.float64)
-    return Clusters(label.astype(np.int64), nearness, _silhouettes(vectors, label, seed))
-
-
-def _silhouettes(vectors: NDArray[np.float32], label: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    from sklearn.metrics import silhouette_samples
-
-    found = np.full(len(label), np.nan)
-    rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(len(label))[:JUDGED])
-    if 2 <= len(np.unique(label[some])) < len(some):
-        found[some] = silhouette_samples(vectors[some], label[some])
-    return found
+    judged = np.sort(np.random.default_rng(seed).permutation(len(label))[:JUDGED])
+    silhouette = np.full(len(label), np.nan)
+    silhouette[judged] = silhouettes(vectors[judged], label[judged])
+    return Clusters(label, nearness, silhouette)
 
 
 def cluster_notes(found: Clusters, questions: Sequence[str], keep: NDArray[np.bool_]) -> dict[str, Any]:

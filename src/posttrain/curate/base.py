@@ -116,7 +116,11 @@ class Tools(Protocol):
         ...
 
     def tokenizer(self, asks: str) -> Any:
-        """The student's. RecipeError, in the name of `asks` (a step), where the stage was given no student."""
+        """The student's. RecipeError, which begins with `asks` (who wants it, and what for), where there is no student."""
+        ...
+
+    def token_counts(self, texts: Sequence[str], asks: str) -> NDArray[np.int64]:
+        """How many of the student's tokens each text has, [n]. RecipeError as `tokenizer`."""
         ...
 
     def student_parameters(self) -> int | None:
@@ -131,7 +135,7 @@ class Tools(Protocol):
         """An engine that samples from the student and scores with it. RecipeError as `tokenizer`."""
         ...
 
-    def grade(self, items: Sequence[tuple[Problem, str, bool]], spec: str, label: str) -> list[Verdict]:
+    def grade(self, items: Sequence[tuple[Problem, str, bool]], spec: str) -> list[Verdict]:
         """Verdicts in order, with progress; what an interrupted attempt had graded is not graded again."""
         ...
 

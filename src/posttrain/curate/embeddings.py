@@ -141,9 +141,7 @@ class Encoder:
         import torch
 
         model, tokenizer = self._load()
-        ids = [
-            tokenizer(text, truncation=True, max_length=self.limit, verbose=False)["input_ids"] for text in texts
-        ]
+        ids = tokenizer(list(texts), truncation=True, max_length=self.limit, verbose=False)["input_ids"]
         vectors: list[Any] = [None] * len(texts)
         for batch in _batches([len(i) for i in ids]):
             with torch.inference_mode():

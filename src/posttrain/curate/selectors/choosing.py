@@ -14,8 +14,6 @@ from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.order import Positions, reach
 from posttrain.errors import DataError
 
-BATCH = 1_000  # texts tokenised together
-
 
 class SelectConfig(Config):
     """What every selector takes beside its budget of rows."""
@@ -26,19 +24,9 @@ class SelectConfig(Config):
     """What to do where fewer rows can be taken than the budget asks for."""
 
 
-def token_lengths(texts: Sequence[str], tokenizer: Any) -> NDArray[np.int64]:
-    """Tokens of every text, without special ones: [len(texts)]."""
-    lengths: list[int] = []
-    for start in range(0, len(texts), BATCH):
-        encoded = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False, verbose=False)
-        lengths += map(len, encoded["input_ids"])
-    return np.array(lengths, dtype=np.int64)
-
-
 def row_lengths(rows: Rows, tools: Tools, asks: str) -> NDArray[np.int64]:
     """Tokens of question and response, [n]."""
-    tokenizer = tools.tokenizer(asks)
-    return token_lengths(rows.questions, tokenizer) + token_lengths(rows.responses, tokenizer)
+    return tools.token_counts(rows.questions, asks) + tools.token_counts(rows.responses, asks)
 
 
 def choose(

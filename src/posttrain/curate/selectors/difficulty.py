@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.attempts import pass_rates
-from posttrain.curate.selectors.choosing import SelectConfig, choose, described, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose, described
 from posttrain.curate.selectors.order import Positions
 from posttrain.curate.selectors.small import warn_of_hard_and_long
 from posttrain.errors import DataError
@@ -67,8 +67,7 @@ def measured(rows: Rows, config: DifficultyConfig, tools: Tools) -> NDArray[np.f
     if config.by == "pass_rate":
         return pass_rates(rows, tools.attempts("selector 'difficulty' by pass_rate")).rate
     if config.by == "length":
-        tokenizer = tools.tokenizer("selector 'difficulty' by length")
-        return token_lengths(rows.responses, tokenizer).astype(np.float64)
+        return tools.token_counts(rows.responses, "selector 'difficulty' by length").astype(np.float64)
     if config.by == "complexity":
         return np.array([float(complexity(text)) for text in rows.responses])
     return numbers(rows, config.by, "difficulty")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose
 from posttrain.curate.selectors.groups import group_names, numbered, shares
 from posttrain.curate.selectors.order import in_turn
 
@@ -47,7 +47,7 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
     score = None
     weight = dict(wanted)
     if config.long is not None and config.long_share is not None:
-        responses = token_lengths(rows.responses, tools.tokenizer("selector 'mix' with long"))
+        responses = tools.token_counts(rows.responses, "selector 'mix' with long")
         score = responses.astype(np.float64)
         names = [f"{name}, {kind}" for name, kind in zip(names, long_or_short(responses, config.long), strict=True)]
         weight = with_long(wanted, config.long_share)

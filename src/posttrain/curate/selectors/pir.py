@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose, row_lengths, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose, row_lengths
 from posttrain.curate.selectors.importance import (
     Asked,
     Scored,
@@ -87,15 +87,14 @@ def _drawn(
     How much a cut saves is known only afterwards, so with a budget of tokens more rows are drawn until they fill it;
     what has been measured is not measured again.
     """
-    tokenizer = tools.tokenizer("selector 'pir'")
     purse = None if config.tokens is None else int(config.tokens / max(1 - config.ratio, 0.2))
     while True:
         drawn = reach(order, budget, purse, lengths)
         asked = [Asked(int(i), rows.question(i), split_response(rows.response(i))) for i in drawn]
         pruned = _pruned(rows, asked, config, tools, seed)
         after, changed = lengths.copy(), list(pruned.responses)
-        after[changed] += token_lengths([pruned.responses[i] for i in changed], tokenizer)
-        after[changed] -= token_lengths([rows.response(i) for i in changed], tokenizer)
+        after[changed] += tools.token_counts([pruned.responses[i] for i in changed], "selector 'pir'")
+        after[changed] -= tools.token_counts([rows.response(i) for i in changed], "selector 'pir'")
         enough = config.tokens is None or int(after[drawn].sum()) >= config.tokens
         if enough or len(drawn) == min(budget, len(order)):
             return drawn, asked, pruned, after
@@ -140,7 +139,7 @@ def _still_right(rows: Rows, responses: dict[int, str], spec: str, tools: Tools)
         gold = problem.answer or rows.response(i)
         problems[i] = Problem(problem.id, problem.question, gold, choices=problem.choices, extra=problem.extra)
     items = [(problems[i], text, False) for i, text in responses.items()]
-    verdicts = tools.grade(items, spec, "pruned answers")
+    verdicts = tools.grade(items, spec)
     return frozenset(i for i, verdict in zip(responses, verdicts, strict=True) if verdict.correct)
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.attempts import pass_rates
-from posttrain.curate.selectors.choosing import SelectConfig, choose, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose
 from posttrain.curate.selectors.groups import domains, group_names, numbered
 from posttrain.curate.selectors.order import Positions, longest_first_by_domain
 from posttrain.curate.selectors.small import warn_of_hard_and_long
@@ -42,7 +42,7 @@ class S1Config(SelectConfig):
 
 def s1(rows: Rows, budget: int, config: S1Config, tools: Tools, seed: int) -> Decision:
     """The score is the response's length in tokens, their sign of difficulty."""
-    lengths = token_lengths(rows.responses, tools.tokenizer("selector 's1'"))
+    lengths = tools.token_counts(rows.responses, "selector 's1'")
     unfit = broken(rows)
     quality = len(rows) - len(unfit)
     if config.difficulty:
@@ -88,7 +88,7 @@ def broken(rows: Rows) -> dict[int, str]:
         verdict = rows.verdicts[i]
         if not rows.response(i).strip():
             found[i] = "no response"
-        elif rows.truncated(i):
+        elif rows.cut[i]:
             found[i] = "the response was cut off"
         elif verdict is not None and verdict.correct is False:
             found[i] = "the answer is wrong"

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.attempts import PassRates, pass_rates
-from posttrain.curate.selectors.choosing import SelectConfig, choose, token_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose
 from posttrain.curate.selectors.groups import numbered
 from posttrain.curate.selectors.mix import long_or_short, short_of_their_share, taken_of
 from posttrain.curate.selectors.order import in_turn
@@ -49,9 +49,9 @@ class StudentAwareConfig(SelectConfig):
 def student_aware(rows: Rows, budget: int, config: StudentAwareConfig, tools: Tools, seed: int) -> Decision:
     """The score is the student's pass rate."""
     rates = pass_rates(rows, tools.attempts("selector 'student_aware'"))
-    tokenizer = tools.tokenizer("selector 'student_aware'")
-    lengths = token_lengths(rows.responses, tokenizer)
-    plan = planned(config, rates, token_lengths(rates.solved_texts, tokenizer), tools.student_parameters())
+    lengths = tools.token_counts(rows.responses, "selector 'student_aware'")
+    own = tools.token_counts(rates.solved_texts, "selector 'student_aware'")
+    plan = planned(config, rates, own, tools.student_parameters())
     warnings = []
     if plan["never_solved"] >= HARD and plan["long_share"] >= MOSTLY_LONG:
         warnings = warn_of_hard_and_long(tools, budget, "student_aware, so overruled,")

@@ -50,7 +50,7 @@ def choose(
     DataError where the order ends before the budget does, unless that is allowed, and where nothing is kept.
     """
     if config.tokens is not None and lengths is None:
-        lengths = row_lengths(rows, tools, f"selector '{name}' with tokens")
+        lengths = row_lengths(rows, tools, f"selector '{name}' has a budget of the student's tokens")
     taken = reach(order, budget, config.tokens, lengths)
     if len(taken) == len(order) < budget and config.fewer == "refuse":
         spent = 0 if lengths is None else int(lengths[taken].sum())
@@ -110,7 +110,7 @@ def described(values: NDArray[np.float64]) -> dict[str, float]:
     return {k: float(v) for k, v in zip(names, np.quantile(known, [0, 0.25, 0.5, 0.75, 1]), strict=True)}
 
 
-def prepare_tokens(name: str, config: SelectConfig, tools: Tools) -> None:
+def tokens_ready(name: str, config: SelectConfig, tools: Tools) -> None:
     """Raises before any work where a budget of tokens can't be counted."""
     if config.tokens is not None:
-        tools.tokenizer(f"selector '{name}' with tokens")
+        tools.tokenizer(f"selector '{name}' has a budget of the student's tokens")

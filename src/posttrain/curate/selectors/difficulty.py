@@ -11,13 +11,16 @@ from pydantic import field_validator
 
 from posttrain.curate.base import Decision, Rows, Tools
 from posttrain.curate.selectors.attempts import pass_rates
-from posttrain.curate.selectors.choosing import SelectConfig, choose, described
+from posttrain.curate.selectors.choosing import SelectConfig, choose, described, tokens_ready
 from posttrain.curate.selectors.order import Positions
 from posttrain.curate.selectors.small import warn_of_hard_and_long
 from posttrain.errors import DataError
 
 WINDOWS: dict[str, tuple[float, float]] = {"pass_rate": (0.1, 0.9)}
 PROXY_WINDOW = (0.4, 0.95)  # quantiles: the middle to high range, without the longest
+
+BY_RATE = "selector 'difficulty' goes by pass rates"
+BY_LENGTH = "selector 'difficulty' by length counts the student's tokens"
 
 # What a formula is written with: relations, operators, and the commands of LaTeX.
 _FORMULA = re.compile(r"[=<>≤≥≈]|(?<=[\w)\]}])\s*[-+*/^]\s*(?=[\w(\[{\\])|\\[A-Za-z]+")
@@ -62,12 +65,20 @@ def difficulty(rows: Rows, budget: int, config: DifficultyConfig, tools: Tools, 
     return choose("difficulty", rows, order, budget, config, tools, score=measure, unfit=unfit, notes=notes)
 
 
+def difficulty_ready(config: DifficultyConfig, tools: Tools) -> None:
+    tokens_ready("difficulty", config, tools)
+    if config.by == "pass_rate":
+        tools.attempts(BY_RATE)
+    if config.by == "length":
+        tools.tokenizer(BY_LENGTH)
+
+
 def measured(rows: Rows, config: DifficultyConfig, tools: Tools) -> NDArray[np.float64]:
     """The measure of every row, [n]; NaN only for a pass rate that nobody has measured."""
     if config.by == "pass_rate":
-        return pass_rates(rows, tools.attempts("selector 'difficulty' by pass_rate")).rate
+        return pass_rates(rows, tools.attempts(BY_RATE)).rate
     if config.by == "length":
-        return tools.token_counts(rows.responses, "selector 'difficulty' by length").astype(np.float64)
+        return tools.token_counts(rows.responses, BY_LENGTH).astype(np.float64)
     if config.by == "complexity":
         return np.array([float(complexity(text)) for text in rows.responses])
     return numbers(rows, config.by, "difficulty")

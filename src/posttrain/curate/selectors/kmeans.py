@@ -13,6 +13,7 @@ Vectors = NDArray[np.float32]
 BATCH = 4096
 PASSES = 10  # over the rows, at most; small tables get MINIMUM batches
 MINIMUM = 50
+STARTS = 3  # draws of first centres, of which the nearest to the rows is taken
 SEEDED = 20_000  # rows among which the first centres are looked for
 CHUNK = 16_384  # rows whose distances are held at once
 
@@ -25,15 +26,17 @@ def kmeans(vectors: Vectors, k: int, seed: int) -> NDArray[np.int64]:
     """
     rng = np.random.default_rng(seed)
     n = len(vectors)
-    centres = first_centres(vectors[_some(n, SEEDED, rng)], min(k, n), rng)
-    given = np.zeros(len(centres))
+    some = vectors[_some(n, SEEDED, rng)]
+    starts = [first_centres(some, min(k, n), rng) for _ in range(STARTS)]
+    centres = min(starts, key=lambda c: float(_squared(some, c).min(axis=1).sum()))
+    given = np.zeros(len(centres), dtype=np.int64)
     for _ in range(max(MINIMUM, PASSES * n // BATCH)):
         batch = vectors[_some(n, BATCH, rng)]
         label = nearest(batch, centres)
         count = np.bincount(label, minlength=len(centres))
         total = np.zeros_like(centres)
         np.add.at(total, label, batch)
-        given += count
+        given = count if len(batch) == n else given + count  # a batch of all rows is a step of the full algorithm
         moved = count > 0
         rate = (count[moved] / given[moved])[:, None].astype(np.float32)
         means = total[moved] / count[moved, None].astype(np.float32)

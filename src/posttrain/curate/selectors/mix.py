@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose
+from posttrain.curate.selectors.choosing import SelectConfig, choose, tokens_ready
 from posttrain.curate.selectors.groups import group_names, numbered, shares
 from posttrain.curate.selectors.order import in_turn
+
+BY_LENGTH = "selector 'mix' tells long from short by the student's tokens"
 
 
 class MixConfig(SelectConfig):
@@ -47,7 +49,7 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
     score = None
     weight = dict(wanted)
     if config.long is not None and config.long_share is not None:
-        responses = tools.token_counts(rows.responses, "selector 'mix' with long")
+        responses = tools.token_counts(rows.responses, BY_LENGTH)
         score = responses.astype(np.float64)
         names = [f"{name}, {kind}" for name, kind in zip(names, long_or_short(responses, config.long), strict=True)]
         weight = with_long(wanted, config.long_share)
@@ -70,6 +72,12 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
     for line in short_of_their_share(groups):
         tools.note(line)
     return replace(decision, notes={**decision.notes, "by": config.by, "groups": groups})
+
+
+def mix_ready(config: MixConfig, tools: Tools) -> None:
+    tokens_ready("mix", config, tools)
+    if config.long is not None:
+        tools.tokenizer(BY_LENGTH)
 
 
 def long_or_short(lengths: NDArray[np.int64], border: int) -> list[str]:

@@ -26,8 +26,11 @@ from posttrain.curate.selectors.importance import (
 )
 from posttrain.curate.selectors.order import Positions, reach, shuffled
 from posttrain.curate.selectors.reasoning import split_response
+from posttrain.grading import get_spec, prepare
 from posttrain.prompts import get_template
 from posttrain.records import Problem
+
+ASKS = "selector 'pir' scores answers with the student"
 
 
 class PirConfig(SelectConfig):
@@ -59,7 +62,7 @@ class Pruned:
 def pir(rows: Rows, budget: int, config: PirConfig, tools: Tools, seed: int) -> Decision:
     """The score is a row's mean PIR over its functional steps (NaN: it has none, or was not drawn)."""
     order = shuffled(np.arange(len(rows)), seed)
-    lengths = row_lengths(rows, tools, "selector 'pir'")
+    lengths = row_lengths(rows, tools, ASKS)
     drawn, asked, pruned, shorter = _drawn(rows, order, budget, config, tools, seed, lengths)
     taken = reach(drawn, budget, config.tokens, shorter)
     score = np.full(len(rows), np.nan)
@@ -79,6 +82,13 @@ def pir(rows: Rows, budget: int, config: PirConfig, tools: Tools, seed: int) -> 
     return choose("pir", rows, order, budget, as_much, tools, lengths=lengths, **common)
 
 
+def pir_ready(config: PirConfig, tools: Tools) -> None:
+    tools.tokenizer(ASKS)
+    get_template(config.template)
+    get_spec(config.grading)
+    prepare(config.grading)
+
+
 def _drawn(
     rows: Rows, order: Positions, budget: int, config: PirConfig, tools: Tools, seed: int, lengths: Positions
 ) -> tuple[Positions, list[Asked], Pruned, Positions]:
@@ -93,8 +103,8 @@ def _drawn(
         asked = [Asked(int(i), rows.question(i), split_response(rows.response(i))) for i in drawn]
         pruned = _pruned(rows, asked, config, tools, seed)
         after, changed = lengths.copy(), list(pruned.responses)
-        after[changed] += tools.token_counts([pruned.responses[i] for i in changed], "selector 'pir'")
-        after[changed] -= tools.token_counts([rows.response(i) for i in changed], "selector 'pir'")
+        after[changed] += tools.token_counts([pruned.responses[i] for i in changed], ASKS)
+        after[changed] -= tools.token_counts([rows.response(i) for i in changed], ASKS)
         enough = config.tokens is None or int(after[drawn].sum()) >= config.tokens
         if enough or len(drawn) == min(budget, len(order)):
             return drawn, asked, pruned, after
@@ -104,8 +114,8 @@ def _drawn(
 
 def _pruned(rows: Rows, asked: Sequence[Asked], config: PirConfig, tools: Tools, seed: int) -> Pruned:
     """Measures, cuts (the least important, or as many at random) and grades again what was cut."""
-    template, tokenizer = get_template(config.template), tools.tokenizer("selector 'pir'")
-    engine = tools.engine("selector 'pir'")
+    template, tokenizer = get_template(config.template), tools.tokenizer(ASKS)
+    engine = tools.engine(ASKS)
     scored: list[Scored] = []
     with tools.progress(len(asked), "pir") as bar:
         for found in importances(engine, asked, template, tokenizer, tools.state / f"pir-{seed}.jsonl"):

@@ -21,6 +21,9 @@ from posttrain.curate.selectors.groups import domains, group_names, numbered
 from posttrain.curate.selectors.order import Positions, longest_first_by_domain
 from posttrain.curate.selectors.small import warn_of_hard_and_long
 
+BY_LENGTH = "selector 's1' ranks by the student's tokens"
+UNSOLVED = "selector 's1' leaves out what is solved already"
+
 _PICTURE = re.compile(r"\[asy\]|!\[[^\]]*\]\(|\\includegraphics|<img\b", re.IGNORECASE)
 
 
@@ -42,11 +45,11 @@ class S1Config(SelectConfig):
 
 def s1(rows: Rows, budget: int, config: S1Config, tools: Tools, seed: int) -> Decision:
     """The score is the response's length in tokens, their sign of difficulty."""
-    lengths = tools.token_counts(rows.responses, "selector 's1'")
+    lengths = tools.token_counts(rows.responses, BY_LENGTH)
     unfit = broken(rows)
     quality = len(rows) - len(unfit)
     if config.difficulty:
-        rate = pass_rates(rows, tools.attempts("selector 's1' with difficulty")).rate
+        rate = pass_rates(rows, tools.attempts(UNSOLVED)).rate
         for i in np.flatnonzero(rate > 0):
             unfit.setdefault(int(i), "solved already")
         for i in np.flatnonzero(np.isnan(rate)):
@@ -79,6 +82,12 @@ def s1(rows: Rows, budget: int, config: S1Config, tools: Tools, seed: int) -> De
         columns={"domain": names},
         notes=notes,
     )
+
+
+def s1_ready(config: S1Config, tools: Tools) -> None:
+    tools.tokenizer(BY_LENGTH)
+    if config.difficulty:
+        tools.attempts(UNSOLVED)
 
 
 def broken(rows: Rows) -> dict[int, str]:

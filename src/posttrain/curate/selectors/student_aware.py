@@ -29,6 +29,7 @@ from posttrain.curate.selectors.mix import long_or_short, short_of_their_share, 
 from posttrain.curate.selectors.order import in_turn
 from posttrain.curate.selectors.small import is_small, warn_of_hard_and_long
 
+ASKS = "selector 'student_aware' goes by what the student can do"
 MIX_LONG = 0.2
 LONG = 2.0  # times what nearly all of the student's own right answers have
 HARD, MOSTLY_LONG = 0.5, 0.5  # shares of a selection from which it counts as hard, and as long
@@ -48,9 +49,9 @@ class StudentAwareConfig(SelectConfig):
 
 def student_aware(rows: Rows, budget: int, config: StudentAwareConfig, tools: Tools, seed: int) -> Decision:
     """The score is the student's pass rate."""
-    rates = pass_rates(rows, tools.attempts("selector 'student_aware'"))
-    lengths = tools.token_counts(rows.responses, "selector 'student_aware'")
-    own = tools.token_counts(rates.solved_texts, "selector 'student_aware'")
+    rates = pass_rates(rows, tools.attempts(ASKS))
+    lengths = tools.token_counts(rows.responses, ASKS)
+    own = tools.token_counts(rates.solved_texts, ASKS)
     plan = planned(config, rates, own, tools.student_parameters())
     warnings = []
     if plan["never_solved"] >= HARD and plan["long_share"] >= MOSTLY_LONG:
@@ -82,6 +83,11 @@ def student_aware(rows: Rows, budget: int, config: StudentAwareConfig, tools: To
     for line in short_of_their_share([g for g in groups if g["wanted_share"] > FILL]):
         tools.note(line)
     return replace(decision, notes={**decision.notes, "groups": groups})
+
+
+def student_aware_ready(config: StudentAwareConfig, tools: Tools) -> None:
+    tools.attempts(ASKS)
+    tools.tokenizer(ASKS)
 
 
 def planned(

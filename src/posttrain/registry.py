@@ -10,6 +10,8 @@ STAGES: dict[str, tuple[str, str]] = {
     "plant": ("posttrain.data.planting:plant", "Traces with known defects among them, to test curation."),
     "preprocess": ("posttrain.training.stages:preprocess", "Tokenised examples with loss masks."),
     "traces": ("posttrain.traces.stages:traces", "A teacher's worked answers to problems."),
+    "curate": ("posttrain.curate.stages:curate", "The traces worth teaching, and for every row why."),
+    "curate-problems": ("posttrain.curate.stages:curate_problems", "The problems worth asking, and for every row why."),
     "pretrain": ("posttrain.sft.stages:pretrain", "A base model by plain language modelling."),
     "sft": ("posttrain.sft.stages:sft", "Supervised fine-tuning on traces."),
     "rl": ("posttrain.rl.stages:rl", "Reinforcement learning with verifiable rewards."),

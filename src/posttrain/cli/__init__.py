@@ -37,6 +37,9 @@ VERBS: dict[str, str] = {
     "push": "Send a model to the Hub, or what a training stage could not send.",
 }
 
+# Stages whose verb does more than make their artifact: the command is posttrain/cli/x.py's.
+EXTENDED = ("curate",)
+
 
 class LazyGroup(click.Group):
     """Lists verbs and stages without importing them; imports the one that is called."""
@@ -45,7 +48,7 @@ class LazyGroup(click.Group):
         return [*VERBS, *STAGES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        if cmd_name in VERBS:
+        if cmd_name in VERBS or cmd_name in EXTENDED:
             name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
             command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{name}"), name)
             return command

@@ -43,41 +43,68 @@ def to_nearest_other(vectors: Vectors) -> NDArray[np.float64]:
 def first_alike(
     vectors: Vectors, threshold: float, figures: NDArray[np.uint64], *, seed: int
 ) -> tuple[I64, NDArray[np.float64]]:
-    """(twin [n], similarity [n]): the first kept vector that each is at least `threshold` similar to; -1 for none.
+    """(twin [n], similarity [n]): the most similar vector that stays, for each that goes; -1 for one that stays.
 
-    A vector goes if it is that similar to one that stays and stands before it. Only vectors with equal `figures` are
-    compared. The similarity of one that stays is the highest met with an earlier one that stays, 0 for none.
+    A vector goes if it is at least `threshold` similar to one that stays and stands before it. Only vectors with equal
+    `figures` are compared. The similarity of one that stays is its highest with an earlier one that stays, 0 for none.
     """
     twin, similarity = np.full(len(vectors), -1), np.zeros(len(vectors))
-    for earlier, later, alike in _pairs(vectors, threshold, figures, seed):
-        if twin[later] >= 0:
-            continue
-        kept = earlier if twin[earlier] < 0 else int(twin[earlier])
-        if kept != earlier:
-            alike = float(vectors[kept] @ vectors[later])
-        similarity[later] = max(similarity[later], alike)
-        if alike >= threshold:
-            twin[later] = kept
-    return twin, similarity
-
-
-SHOWN = 0.1  # pairs this far below the threshold are looked at too: they are the scores of what stays
-
-
-def _pairs(
-    vectors: Vectors, threshold: float, figures: NDArray[np.uint64], seed: int
-) -> list[tuple[int, int, float]]:
-    """(earlier, later, similarity) of alike vectors, in the order of the later one."""
-    found: dict[tuple[int, int], float] = {}
     for members in _groups(vectors, seed):
         for start in range(0, len(members), BLOCK):
             here = members[start : start + BLOCK]
-            products = vectors[here] @ vectors[members].T
-            near = (products >= threshold - SHOWN) & (figures[here][:, None] == figures[members][None, :])
-            near &= members[None, :] < here[:, None]
-            for i, j in zip(*np.nonzero(near), strict=True):
-                found[int(here[i]), int(members[j])] = float(products[i, j])
-    return [(earlier, later, alike) for (later, earlier), alike in sorted(found.items())]
+            here = here[twin[here] < 0]
+            before = members[:start]
+            _compare(vectors, here, before[twin[before] < 0], threshold, figures, twin, similarity)
+            _compare_within(vectors, here[twin[here] < 0], threshold, figures, twin, similarity)
+    for i in np.flatnonzero(twin >= 0).tolist():  # what one cluster kept another may have dropped
+        while twin[twin[i]] >= 0:
+            twin[i] = twin[twin[i]]
+    return twin, similarity
+
+
+def _alike(vectors: Vectors, some: I64, others: I64, figures: NDArray[np.uint64]) -> Vectors:
+    products = vectors[some] @ vectors[others].T
+    products[figures[some][:, None] != figures[others][None, :]] = -1
+    return products
+
+
+def _compare(
+    vectors: Vectors,
+    here: I64,
+    kept: I64,
+    threshold: float,
+    figures: NDArray[np.uint64],
+    twin: I64,
+    similarity: NDArray[np.float64],
+) -> None:
+    """Vectors with those that stay and stand before them all; writes `twin` and `similarity`."""
+    if not len(here) or not len(kept):
+        return
+    products = _alike(vectors, here, kept, figures)
+    best = products.argmax(axis=1)
+    highest = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
+    similarity[here] = np.maximum(similarity[here], highest)
+    gone = highest >= threshold
+    twin[here[gone]] = kept[best[gone]]
+
+
+def _compare_within(
+    vectors: Vectors,
+    here: I64,
+    threshold: float,
+    figures: NDArray[np.uint64],
+    twin: I64,
+    similarity: NDArray[np.float64],
+) -> None:
+    """Each of `here` with those before it that stay."""
+    products = _alike(vectors, here, here, figures)
+    stays = np.ones(len(here), np.bool_)
+    for j in range(1, len(here)):
+        before = np.where(stays[:j], products[j, :j], -1)
+        best = int(before.argmax())
+        similarity[here[j]] = max(similarity[here[j]], float(before[best]))
+        if before[best] >= threshold:
+            twin[here[j]], stays[j] = here[best], False
 
 
 def _groups(vectors: Vectors, seed: int) -> list[I64]:

@@ -63,9 +63,10 @@ class Rows:
         return f"{self.questions[i]}\n{self.responses[i]}" if self.responses[i] else self.questions[i]
 
     def texts(self, of: Part) -> list[str]:
-        if of == "both":
-            return [self.text(i) for i in range(len(self))]
-        return list(self.questions if of == "question" else self.responses)
+        return [self.part(of, i) for i in range(len(self))]
+
+    def part(self, of: Part, i: int) -> str:
+        return self.text(i) if of == "both" else self.questions[i] if of == "question" else self.responses[i]
 
     def problem(self, i: int) -> Problem:
         """What a grader is given of row i: its gold, its choices, the tests of a program."""
@@ -102,6 +103,15 @@ class Rows:
         positions: list[int] = at.tolist()
         columns = ([column[i] for i in positions] for column in self._columns())
         return Rows(self.kind, self.numbers[at], *columns, table=self.table.take(at))
+
+    def joined(self, other: Rows) -> Rows:
+        """The rows of both, in the order of the input."""
+        import pyarrow as pa
+
+        columns = ([*mine, *theirs] for mine, theirs in zip(self._columns(), other._columns(), strict=True))
+        numbers = np.concatenate([self.numbers, other.numbers])
+        both = Rows(self.kind, numbers, *columns, table=pa.concat_tables([self.table, other.table]))
+        return both.take(np.argsort(numbers, kind="stable"))
 
     def _columns(self) -> Iterator[Sequence[Any]]:
         yield from (self.ids, self.questions, self.responses, self.golds, self.subjects, self.levels, self.splits)

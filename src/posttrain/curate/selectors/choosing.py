@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -96,9 +97,8 @@ def _why(unfit: Mapping[int, str]) -> str:
     """The commonest reason why rows are out of the question, with its number."""
     if not unfit:
         return ""
-    texts = list(unfit.values())
-    commonest = max(set(texts), key=lambda t: (texts.count(t), t)) if len(set(texts)) < 50 else texts[0]
-    return f" ({len(texts):,} are unfit, e.g.: {commonest})"
+    commonest, _ = Counter(unfit.values()).most_common(1)[0]
+    return f" ({len(unfit):,} are unfit, e.g.: {commonest})"
 
 
 def described(values: NDArray[np.float64]) -> dict[str, float]:

@@ -23,7 +23,9 @@ BY_RATE = "selector 'difficulty' goes by pass rates"
 BY_LENGTH = "selector 'difficulty' by length counts the student's tokens"
 
 # What a formula is written with: relations, operators, and the commands of LaTeX.
-_FORMULA = re.compile(r"[=<>≤≥≈]|(?<=[\w)\]}])\s*[-+*/^]\s*(?=[\w(\[{\\])|\\[A-Za-z]+")
+_FORMULA = re.compile(
+    r"[=<>≤≥≈]|(?<=[\w)\]}]) [-+*/^] (?=[\w(\[{\\])|(?<=[\d)\]}])[-+*/^]|[-+*/^](?=[\d(\\])|\\[A-Za-z]+"
+)
 
 
 class DifficultyConfig(SelectConfig):

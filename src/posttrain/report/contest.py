@@ -224,7 +224,7 @@ def _budget(models: Sequence[Answers], made: Sequence[Made]) -> dict[str, Any]:
         data = [by_name[name] for name in model.inputs if by_name[name].stage == "curate"]
         told = {"trained_tokens": model.summary.get("tokens"), "steps": model.summary.get("steps")}
         for one in data:
-            told |= {"rows": one.summary.get("rows"), "tokens": one.summary.get("tokens")}
+            told |= {"rows": one.summary.get("rows"), "tokens": one.summary.get("total_tokens")}
         for name, value in told.items():
             if isinstance(value, int | float):
                 facts.setdefault(name, []).append(float(value))

@@ -31,6 +31,8 @@ class ContestConfig(Config):
     """The way that every other one is held against."""
     repeats: bool = True
     """Models are called STAGE--WAY--REPEAT and the repeats of a way are its seeds; false: STAGE--WAY, one of each."""
+    only: tuple[str, ...] = ()
+    """The ways to hold against it; empty = all that were evaluated."""
     title: str | None = None
     """None = the run's name."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -88,6 +90,7 @@ def hold(config: ContestConfig, of: Sequence[Scores], title: str) -> Contest:
             starts.append(answers)
         else:
             benchmarks.setdefault(answers.benchmark, {}).setdefault(way, []).append(answers)
+    benchmarks = {b: _wanted(ways, b, config) for b, ways in benchmarks.items()}
     _check(benchmarks, config)
     comparisons = [c for ways in benchmarks.values() for c in _compare(ways, config)]
     made = ancestry(of)
@@ -109,6 +112,15 @@ def way_of(model: str, repeats: bool) -> str | None:
     parts = model.split("--")
     inner = parts[1:-1] if repeats else parts[1:]
     return "--".join(inner) or None
+
+
+def _wanted(ways: Ways, benchmark: str, config: ContestConfig) -> Ways:
+    for way in config.only:
+        if way not in ways:
+            raise RecipeError(
+                f"only: {way!r} was not evaluated on {benchmark}.{did_you_mean(way, ways)} Evaluated: {', '.join(ways)}."
+            )
+    return {w: a for w, a in ways.items() if not config.only or w in {config.baseline, *config.only}}
 
 
 def _check(benchmarks: Mapping[str, Ways], config: ContestConfig) -> None:

@@ -24,7 +24,7 @@ class DiversityConfig(SelectConfig):
 
     clusters: int = Field(50, ge=2)
     """At most so many; each gets an equal share of the budget, and what a small one can't fill goes to the others."""
-    model: str = "minilm"
+    embedding: str = "minilm"
     """Embeddings: minilm, tfidf, or a sentence-transformers model by name or folder."""
     of: Literal["question", "response", "both"] = "question"
     """What is embedded."""
@@ -46,7 +46,7 @@ class Clusters:
 
 def diversity(rows: Rows, budget: int, config: DiversityConfig, tools: Tools, seed: int) -> Decision:
     """The score is the cosine with the cluster's centre; rows of a cluster are drawn at random, not by it."""
-    found = clustered(tools.embed(rows.texts(config.of), config.model), config.clusters, seed)
+    found = clustered(tools.embed(rows.texts(config.of), config.embedding), config.clusters, seed)
     order = in_turn(found.label, np.arange(len(rows)), seed)
     decision = choose(
         "diversity",

@@ -34,7 +34,7 @@ class S1Config(SelectConfig):
     """subject, another column or extra.KEY; cluster = clusters of the questions."""
     clusters: int = Field(50, ge=2)
     """How many, by domain: cluster."""
-    model: str = "minilm"
+    embedding: str = "minilm"
     """Embeddings, by domain: cluster."""
     difficulty: bool = True
     """Leave out every problem that some attempt (input `attempts`) solved."""
@@ -55,7 +55,7 @@ def s1(rows: Rows, budget: int, config: S1Config, tools: Tools, seed: int) -> De
         for i in np.flatnonzero(np.isnan(rate)):
             unfit.setdefault(int(i), "nobody has tried this problem")
     fit = np.array([i for i in range(len(rows)) if i not in unfit], dtype=np.int64)
-    names = domains(rows, config.domain, config.clusters, config.model, tools, seed)
+    names = domains(rows, config.domain, config.clusters, config.embedding, tools, seed)
     number, known = numbered(names)
     first = taken_first(rows, fit, lengths, config)
     rest = np.setdiff1d(fit, first, assume_unique=True)

@@ -54,12 +54,12 @@ def test_when_none_beats_the_baseline_it_says_so_and_what_could_have_been_seen(t
     scores = run_of(tmp_path, {"random": [0.5, 0.54, 0.52], "a": [0.51, 0.55, 0.5], "b": [0.3, 0.31, 0.32]})
     found = held(tmp_path, scores)
     (answer,) = found["answers"]
-    assert "None of the 2 ways beats random; the best is a (" in answer
+    assert "none of the 2 ways beats random; the best is a (" in answer
     assert "could show a difference of" in answer
     assert "Worse than random: b (−" in answer
     page = (tmp_path / "contest/report.html").read_text()
-    assert "None of the 2 ways beats random" in page
-    assert "None of the 2 ways beats random" in (tmp_path / "contest/report.md").read_text()
+    assert "none of the 2 ways beats random" in page
+    assert "none of the 2 ways beats random" in (tmp_path / "contest/report.md").read_text()
 
 
 def test_verdicts_are_welch_over_seeds_with_holms_correction(tmp_path: Path) -> None:

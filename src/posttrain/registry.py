@@ -6,6 +6,8 @@ from __future__ import annotations
 STAGES: dict[str, tuple[str, str]] = {
     "data": ("posttrain.data.stages:data", "Problems with checkable answers, split."),
     "examples": ("posttrain.data.examples:examples", "Published instruction data as answers to learn from."),
+    "export": ("posttrain.data.export:export", "Answers to learn from as a LLaMA-Factory dataset."),
+    "plant": ("posttrain.data.planting:plant", "Traces with known defects among them, to test curation."),
     "preprocess": ("posttrain.training.stages:preprocess", "Tokenised examples with loss masks."),
     "traces": ("posttrain.traces.stages:traces", "A teacher's worked answers to problems."),
     "curate": ("posttrain.curate.stages:curate", "The traces worth teaching, and for every row why."),
@@ -19,4 +21,5 @@ STAGES: dict[str, tuple[str, str]] = {
     "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
     "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
+    "contest": ("posttrain.report.contest:contest", "Several ways of making a model against a baseline, over seeds."),
 }

@@ -107,10 +107,24 @@ def write(rows: Rows, original: Sequence[str], work: Workspace) -> None:
         for stale in ("token_ids", "logprobs", "prompt_ids"):
             if stale in table.column_names:
                 table = _with(table, stale, table.column(stale).take(fresh))
+        if rows.kind == "samples":
+            table = _with(table, "extra", pa.array(_turns_follow(table, rows, changed), pa.string()))
     work.write_table(FILES[rows.kind], table)
     judged = [i for i, verdict in enumerate(rows.verdicts) if verdict is not None]
     if rows.kind == "samples" and judged:
         work.write_table("verdicts.parquet", _verdict_table(rows, judged))
+
+
+def _turns_follow(table: pa.Table, rows: Rows, changed: Sequence[bool]) -> list[str | None]:
+    """The `extra` column, in which the last turn of a conversation is the response that was written anew: a trainer
+    reads the turns where there are some."""
+    extras: list[str | None] = table.column("extra").to_pylist()
+    for i, new in enumerate(changed):
+        told = json.loads(extras[i] or "{}") if new else {}
+        if told.get("messages"):
+            told["messages"][-1] = {"role": "assistant", "content": rows.responses[i]}
+            extras[i] = json.dumps(told, sort_keys=True, ensure_ascii=False)
+    return extras
 
 
 def apart(rows: Rows, split: str | None) -> tuple[Rows, NDArray[np.bool_]]:

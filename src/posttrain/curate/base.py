@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from posttrain.config import Config
 from posttrain.curate.rows import Rows
 from posttrain.errors import DataError
-from posttrain.records import Problem, Verdict
+from posttrain.records import Problem, Sample, Verdict
 
 if TYPE_CHECKING:
     from posttrain.engines.base import Engine
@@ -123,6 +123,14 @@ class Tools(Protocol):
 
     def token_counts(self, texts: Sequence[str], asks: str) -> NDArray[np.int64]:
         """How many of the student's tokens each text has, [n]. RecipeError as `tokenizer`."""
+        ...
+
+    def student_parameters(self) -> int | None:
+        """How large the student is; None where there is none, or its shape is not known."""
+        ...
+
+    def attempts(self, asks: str) -> Sequence[Sample]:
+        """Graded answers of a model to the rows' problems: the stage's input `attempts`. RecipeError without one."""
         ...
 
     def engine(self, asks: str) -> Engine:

@@ -15,19 +15,21 @@ def curate(
     also: list[Samples] | None = None,
     problems: Problems | None = None,
     student: Checkpoint | None = None,
+    attempts: Samples | None = None,
 ) -> Samples:
     """The traces that are worth teaching, with a ledger that says why for every row.
 
     also: further traces, curated together with those of `of`. problems: give subjects and levels by id, and their
     validation and test splits are what `held-out` means. student: who will learn; its tokens are counted, its answers
-    tried. DataError where no row is left, RecipeError where a step needs what is not given.
+    scored. attempts: graded answers of it, or of any model, to the rows' problems. DataError where no row is left,
+    RecipeError where a step needs what is not given.
     """
     from posttrain.curate.artifacts import read_samples
     from posttrain.curate.whole import curate_rows
 
     known = problems.read() if problems is not None else []
     rows = read_samples([of, *(also or [])], {p.id: p for p in known})
-    curate_rows(config, rows, known, student, work)
+    curate_rows(config, rows, known, student, work, attempts)
     return Samples(work.dir)
 
 
@@ -37,6 +39,7 @@ def curate_problems(
     work: Workspace,
     also: list[Problems] | None = None,
     student: Checkpoint | None = None,
+    attempts: Samples | None = None,
 ) -> Problems:
     """The problems that are worth asking, with a ledger that says why for every row.
 
@@ -47,7 +50,7 @@ def curate_problems(
 
     rows = read_problems([of, *(also or [])])
     everything = [problem for one in [of, *(also or [])] for problem in one.read()]
-    curate_rows(config, rows, everything, student, work)
+    curate_rows(config, rows, everything, student, work, attempts)
     return Problems(work.dir)
 
 

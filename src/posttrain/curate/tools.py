@@ -17,8 +17,8 @@ from posttrain.curate.base import Reference
 from posttrain.curate.embeddings import embed
 from posttrain.errors import RecipeError
 from posttrain.grading import grade_many
-from posttrain.records import Problem, Verdict
-from posttrain.store import Checkpoint
+from posttrain.records import Problem, Sample, Verdict
+from posttrain.store import Checkpoint, Samples
 
 if TYPE_CHECKING:
     from posttrain.engines.base import Engine
@@ -37,9 +37,17 @@ class Toolbox:
     """
 
     def __init__(
-        self, work: Workspace, *, student: Checkpoint | None, held_out: Sequence[Problem] | None, max_batch: int
+        self,
+        work: Workspace,
+        *,
+        student: Checkpoint | None,
+        held_out: Sequence[Problem] | None,
+        max_batch: int,
+        attempts: Samples | None = None,
     ) -> None:
         self._work, self._student, self._held_out, self._max_batch = work, student, held_out, max_batch
+        self._attempts = attempts
+        self._tried: list[Sample] | None = None
         self._tokenizer: Any = None
         self._engine: Engine | None = None
         self._references: dict[str, Reference] = {}
@@ -68,6 +76,22 @@ class Toolbox:
                 counts += map(len, tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])
                 bar.update(len(part))
         return np.array(counts, np.int64)
+
+    def student_parameters(self) -> int | None:
+        from posttrain.models.size import read_shape
+
+        shape = read_shape(self._student.model_dir, self._student.revision) if self._student is not None else None
+        return shape.parameters if shape is not None else None
+
+    def attempts(self, asks: str) -> Sequence[Sample]:
+        if self._attempts is None:
+            raise RecipeError(
+                f"{asks}, and the stage was given no attempts. Add attempts: SAMPLES to it, a model's graded answers to the "
+                "rows' problems, as the stage 'sample' makes them."
+            )
+        if self._tried is None:
+            self._tried = list(self._attempts.read())
+        return self._tried
 
     def engine(self, asks: str) -> Engine:
         if self._engine is None:

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from posttrain.curate.rows import Rows
     from posttrain.records import Problem
     from posttrain.stage import Workspace
-    from posttrain.store import Checkpoint
+    from posttrain.store import Checkpoint, Samples
 
 
 def curate_rows(
-    config: CurateConfig, rows: Rows, known: Sequence[Problem], student: Checkpoint | None, work: Workspace
+    config: CurateConfig,
+    rows: Rows,
+    known: Sequence[Problem],
+    student: Checkpoint | None,
+    work: Workspace,
+    attempts: Samples | None = None,
 ) -> None:
     """Writes the rows that are kept, `ledger.parquet` and `curation.json`.
 
@@ -33,7 +38,7 @@ def curate_rows(
     chosen, mask = apart(rows, config.split)
     steps = config.read()
     held_out = [problem for problem in known if problem.split != "train"]
-    tools = Toolbox(work, student=student, held_out=held_out, max_batch=config.max_batch)
+    tools = Toolbox(work, student=student, held_out=held_out, max_batch=config.max_batch, attempts=attempts)
     prepare(steps, tools)
     try:
         left, taken = take_steps(chosen, steps, tools)
@@ -45,6 +50,9 @@ def curate_rows(
     write(out, [rows.responses[number] for number in out.numbers.tolist()], work)
     counts = dict(Counter(out.splits)) if out.kind == "problems" else {"rows": len(out)}
     dropped = {done.step.label: int((~done.decision.keep).sum()) for done in taken}
+    if student is not None:
+        # `contest` says by it whether two selections had equal budgets.
+        counts["total_tokens"] = int(tools.token_counts(left.texts("both"), "the summary counts tokens").sum())
     work.summarise(**counts, considered=len(chosen), kept=len(left), dropped=dropped)
 
 

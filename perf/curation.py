@@ -24,8 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from perf.edits import LEAKED
 from perf.harness import Results, Row, machine
 from posttrain.config import parse
@@ -33,6 +31,7 @@ from posttrain.curate import lsa
 from posttrain.curate.artifacts import read_samples
 from posttrain.curate.filters import FILTERS
 from posttrain.curate.rows import Rows
+from posttrain.curate.selectors.kmeans import kmeans
 from posttrain.curate.tools import Toolbox
 from posttrain.records import Sample, samples_to_tables
 from posttrain.stage import Workspace
@@ -86,11 +85,7 @@ def decontaminate(rows: Rows, tools: Toolbox) -> int:
 
 
 def cluster(rows: Rows, tools: Toolbox) -> int:
-    from sklearn.cluster import MiniBatchKMeans
-
-    vectors = lsa.embed(rows.texts("both"))
-    found = MiniBatchKMeans(CLUSTERS, random_state=0, n_init=1, batch_size=4096).fit(vectors)
-    return len(np.unique(found.labels_))
+    return int(kmeans(lsa.embed(rows.texts("both")), CLUSTERS, seed=0).max()) + 1
 
 
 def datasketch_near(rows: Rows, tools: Toolbox) -> int:

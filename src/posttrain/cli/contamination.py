@@ -24,7 +24,9 @@ TIERS = {
     "--against", multiple=True, required=True, metavar="BENCHMARK", help="A benchmark's name; may be repeated."
 )
 @click.option("--column", help="Column of TRAINING with the question; its usual names are looked for.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of 8-grams of tier drop.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of 8-grams of tier drop."
+)
 @click.option("--show", type=click.IntRange(0), default=5, show_default=True, help="Pairs shown of each tier.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, all pairs included.")
 def contamination(

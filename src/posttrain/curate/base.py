@@ -58,7 +58,9 @@ class Decision:
         assert self.keep.shape == self.score.shape == (n,), f"{step}: not one decision for every row"
         assert len(self.reason) == n, f"{step}: not one reason for every row"
         assert all(len(column) == n for column in self.columns.values()), f"{step}: a column is not [n]"
-        assert not any(kept and why for kept, why in zip(self.keep, self.reason, strict=True)), f"{step}: kept, but why"
+        said = np.array([bool(why) for why in self.reason], np.bool_)
+        assert not (self.keep & said).any(), f"{step}: a reason to drop what is kept"
+        assert (self.keep | said).all(), f"{step}: dropped for no reason"
         assert not np.isinf(self.score).any(), f"{step}: infinite scores"
         if self.threshold is None:
             return

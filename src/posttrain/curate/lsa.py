@@ -52,8 +52,10 @@ def embed(texts: Sequence[str], *, dimensions: int = DIMENSIONS, seed: int = 0) 
 
     The directions are those of these texts: vectors of two calls don't compare.
     """
-    weighted = tfidf(texts)
     n = len(texts)
+    if not n:
+        return np.zeros((0, dimensions), np.float32)
+    weighted = tfidf(texts)
     draw = np.random.default_rng(seed)
     fitted = weighted if n <= FITTED else weighted[np.sort(draw.choice(n, FITTED, replace=False))]
     width = min(dimensions + OVERSAMPLED, n)

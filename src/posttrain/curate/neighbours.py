@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from posttrain.curate import lsa
+from posttrain.curate.selectors.kmeans import kmeans
+
 Vectors = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 BLOCK = 2048
 EXACT = 20_000  # up to so many vectors every pair is compared
 CLUSTER = 2_000  # vectors of a cluster, on average, beyond that
-ROUNDS = 8  # of k-means: clusters only have to bring neighbours together
 NEAREST = 2  # clusters that a vector is compared in, so that a border parts no twins
 
 
@@ -112,21 +114,13 @@ def _groups(vectors: Vectors, seed: int) -> list[I64]:
     n = len(vectors)
     if n <= EXACT:
         return [np.arange(n)]
-    k = n // CLUSTER
-    draw = np.random.default_rng(seed)
-    sample = vectors[draw.choice(n, min(n, 50 * k), replace=False)]
-    centres = sample[:k].copy()
-    for _ in range(ROUNDS):
-        owner, _ = nearest(sample, centres)
-        for c in range(k):
-            members = sample[owner == c]
-            if len(members):
-                centre = members.mean(axis=0)
-                centres[c] = centre / max(float(np.linalg.norm(centre)), 1e-12)
+    labels = kmeans(vectors, n // CLUSTER, seed)
+    centres = lsa.unit(np.stack([vectors[labels == c].mean(axis=0) for c in range(int(labels.max()) + 1)]))
+    together = min(NEAREST, len(centres))
     closest = np.concatenate(
         [
-            np.argpartition(-(vectors[start : start + BLOCK] @ centres.T), NEAREST - 1, axis=1)[:, :NEAREST]
+            np.argpartition(-(vectors[start : start + BLOCK] @ centres.T), together - 1, axis=1)[:, :together]
             for start in range(0, n, BLOCK)
         ]
     )
-    return [np.flatnonzero((closest == c).any(axis=1)) for c in range(k)]
+    return [np.flatnonzero((closest == c).any(axis=1)) for c in range(len(centres))]

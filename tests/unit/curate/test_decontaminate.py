@@ -17,12 +17,13 @@ from posttrain.records import Problem
 from tests.unit.curate.make import Room
 
 ITEM = "A baker bakes 12 loaves in the morning and sells 5 of them before noon. How many loaves are left for the evening?"
+TWIN = ITEM.replace("12", "30").replace("5", "9")
 PASSAGE = "In June a shop gets new bread. " + " ".join(ITEM.split()[:14]) + ", which nobody had thought of in all the years."
 
 
 def test_a_copy_and_a_twin_go_and_a_passage_is_shown(room: Room) -> None:
     room.refer("own", "What is the capital of France?", ITEM)
-    rows = room.questions("Two and two?", ITEM.upper(), ITEM.replace("12", "30"), PASSAGE)
+    rows = room.questions("Two and two?", ITEM.upper(), TWIN, PASSAGE)
     decision = room.filter("decontaminate", rows, against=["own"])
     assert decision.keep.tolist() == [True, False, False, True]
     assert decision.reason[1] == "drop: the same text as own:own/1"
@@ -36,7 +37,7 @@ def test_a_copy_and_a_twin_go_and_a_passage_is_shown(room: Room) -> None:
 
 def test_other_tiers_go_when_asked(room: Room) -> None:
     room.refer("own", ITEM)
-    rows = room.questions(ITEM, PASSAGE, ITEM.replace("12", "30"))
+    rows = room.questions(ITEM, PASSAGE, TWIN)
     assert room.kept("decontaminate", rows, against=["own"], drop=["drop", "review"]) == []
     assert room.kept("decontaminate", rows, against=["own"], masked=False, drop=["drop"]) == [1, 2]
 

@@ -14,7 +14,7 @@ from posttrain.config import Config
 from posttrain.curate.base import Decision, Reference, Tools
 from posttrain.curate.neighbours import nearest, to_nearest_other
 from posttrain.curate.rows import Part, Rows
-from posttrain.data.contamination import Hit, Index, Tier, evidence
+from posttrain.data.contamination import CHUNK, Hit, Index, Tier, evidence
 
 SHOWN = 20  # pairs of each tier in the notes
 UNUSUAL = 0.995  # the quantile of the items' own likeness to each other from which a row is too like an item
@@ -50,12 +50,10 @@ def decontaminate(rows: Rows, config: DecontaminateConfig, tools: Tools) -> Deci
     hits: dict[int, Hit] = {}
     index = Index(items, mask=config.masked)
     with tools.progress(len(texts), "decontaminate", "rows") as bar:
-        done = 0
-        for hit in index.hits(texts, config.threshold):
-            hits[hit.row] = hit
-            bar.update(hit.row - done)
-            done = hit.row
-        bar.update(len(texts) - done)
+        for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
+            hits |= {start + hit.row: hit for hit in index.hits(part, config.threshold)}
+            bar.update(len(part))
     notes: dict[str, Any] = {"against": {r.name: len(r.problems) for r in references}}
     if config.embedding is not None:
         found, notes["similarity"] = _in_other_words(rows, references, config, tools)

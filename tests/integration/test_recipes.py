@@ -183,7 +183,13 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "scores": {"benchmarks": ["gsm8k_cot"], "temperature": 0.0},
     },
 }
-SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42, "acereason-selection": 42}
+SEEDS = {
+    "cs336-reasoning-sft": 1337,
+    "cs336-instruct-sft": 1337,
+    "openr1-math-sft": 42,
+    "acereason-sft": 42,
+    "acereason-selection": 42,
+}
 
 
 def whole(name: str) -> Graph:

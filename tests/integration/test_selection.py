@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from perf.selection import truth
+
 from posttrain.pipeline import build_graph, load_recipe, run_graph
 from posttrain.pipeline.wishes import Wishes
 from posttrain.store import Samples
@@ -28,9 +28,9 @@ def test_planted_defects_are_found_and_little_else_is_dropped(run: Path) -> None
     found = truth(run / "pool", run / "raw")
     for name in ("duplicates", "contamination"):
         rate = found[name]
-        assert rate["planted"] and rate["planted"] >= 50, name
-        assert rate["recall"] is not None and rate["recall"] >= 0.99, (name, rate)
-        assert rate["precision"] is not None and rate["precision"] >= 0.95, (name, rate)
+        assert (rate["planted"] or 0) >= 50, (name, rate)
+        assert (rate["recall"] or 0) >= 0.99, (name, rate)
+        assert (rate["precision"] or 0) >= 0.95, (name, rate)
     assert found["wrong answers"]["recall"] == 1.0
     assert found["wrong answers"]["precision"] == 1.0
 

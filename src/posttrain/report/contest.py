@@ -77,9 +77,7 @@ def contest(config: ContestConfig, of: list[Scores], work: Workspace) -> Report:
     work.write_json("report.json", found.as_json())
     for line in [*found.answers, *found.notes]:
         work.note(line)
-    work.summarise(
-        comparisons=len(found.comparisons), better=sum(c["verdict"] == "better" for c in found.comparisons)
-    )
+    work.summarise(comparisons=len(found.comparisons), better=sum(c["verdict"] == "better" for c in found.comparisons))
     return Report(work.dir)
 
 
@@ -125,7 +123,8 @@ def _wanted(ways: Ways, benchmark: str, config: ContestConfig) -> Ways:
     for way in config.only:
         if way not in ways:
             raise RecipeError(
-                f"only: {way!r} was not evaluated on {benchmark}.{did_you_mean(way, ways)} Evaluated: {', '.join(ways)}."
+                f"only: {way!r} was not evaluated on {benchmark}.{did_you_mean(way, ways)} "
+                f"Evaluated: {', '.join(ways)}."
             )
     return {w: a for w, a in ways.items() if not config.only or w in {config.baseline, *config.only}}
 
@@ -286,7 +285,20 @@ def _notes(budgets: Mapping[str, Mapping[str, float]], baseline: str) -> list[st
 def as_markdown(found: Contest) -> str:
     """report.md."""
     text = "\n".join(f"- {line}" for line in [*found.answers, *found.notes])
-    return "\n\n".join([f"# {found.title}", text, "## Ways", _ways(found), "## Comparisons", _comparisons(found), *_selections(found)]) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"# {found.title}",
+                text,
+                "## Ways",
+                _ways(found),
+                "## Comparisons",
+                _comparisons(found),
+                *_selections(found),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _ways(found: Contest) -> str:
@@ -324,7 +336,9 @@ def _selections(found: Contest) -> list[str]:
         [way, what, "; ".join(f"{k} {brief(v)}" for k, v in told.items())]
         for way, what, told in plain_lines(found.selections)
     ]
-    return ["## How each way chose", markdown(["way", "selector", "facts of the first repetition"], rows)] if rows else []
+    return (
+        ["## How each way chose", markdown(["way", "selector", "facts of the first repetition"], rows)] if rows else []
+    )
 
 
 def as_html(found: Contest) -> str:

@@ -17,7 +17,13 @@ ROWS = [
     {"instruction": "One?", "input": "", "output": "<think>\nso\n</think>\n\n1", "system": "Count."},
     {"instruction": "Two?", "input": "", "output": "2"},
     {"instruction": "Add.", "input": "1 and 2", "output": "3"},
-    {"instruction": "And 3?", "input": "", "output": "3", "system": "Count.", "history": [["One?", "1"], ["Two?", "2"]]},
+    {
+        "instruction": "And 3?",
+        "input": "",
+        "output": "3",
+        "system": "Count.",
+        "history": [["One?", "1"], ["Two?", "2"]],
+    },
 ]
 
 
@@ -68,7 +74,11 @@ def test_a_trace_without_turns_gets_the_system_prompt_that_is_asked_for(tmp_path
     assert json.loads((plain / "posttrain.json").read_text()) == [{"instruction": "1 + 1?", "input": "", "output": "2"}]
     told = exported(tmp_path / "told", Samples(tmp_path / "in"), system="Be brief.", name="told")
     assert json.loads((told / "told.json").read_text())[0]["system"] == "Be brief."
-    assert list(json.loads((plain / "dataset_info.json").read_text())["posttrain"]["columns"]) == ["prompt", "query", "response"]
+    assert list(json.loads((plain / "dataset_info.json").read_text())["posttrain"]["columns"]) == [
+        "prompt",
+        "query",
+        "response",
+    ]
 
 
 def test_rows_that_are_no_dataset_are_refused(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_an_edit_keeps_words_and_numbers_in_their_order() -> None:
 
 
 def test_nothing_can_be_planted_among_nothing(tmp_path: Path) -> None:
-    asked = run_stage("data", {"dataset": "synthetic", "train": 5, "validation": 0, "test": 5}, {}, tmp_path / "p", quiet=True)
+    asked = run_stage(
+        "data", {"dataset": "synthetic", "train": 5, "validation": 0, "test": 5}, {}, tmp_path / "p", quiet=True
+    )
     write_table(tmp_path / "none/samples.parquet", samples_to_tables([])[0])
     with pytest.raises(DataError, match="no rows to plant anything among"):
         run_stage("plant", {}, {"traces": Samples(tmp_path / "none"), "problems": asked}, tmp_path / "x", quiet=True)

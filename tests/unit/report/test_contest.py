@@ -106,7 +106,8 @@ def test_unequal_budgets_stand_beside_the_answer(tmp_path: Path) -> None:
     ways = {"random": [0.4, 0.41], "more": [0.5, 0.52], "alike": [0.4, 0.42]}
     found = held(tmp_path, run_of(tmp_path, ways, tokens={"more": 15_000, "alike": 10_200}))
     assert found["notes"] == [
-        "more had 50 % more tokens of data than random (15,000 and 10,000): their difference is not the selection's alone.",
+        "more had 50 % more tokens of data than random (15,000 and 10,000): their difference is not the selection's "
+        "alone.",
         "more had 50 % more tokens trained on than random (90,000 and 60,000): their difference is not the selection's "
         "alone.",
     ]

@@ -216,9 +216,9 @@ def in_words(benchmark: str, baseline: str, rows: Sequence[Mapping[str, Any]]) -
     best = max(rows, key=lambda r: r["difference"])
     text = f"On {benchmark}, {who} {baseline}; the best is {_numbers(best)}."
     if best["verdict"].startswith("cannot tell"):
-        more = best["verdict"].removeprefix("cannot tell").removeprefix("; ")
-        seen = f" What was done here could show a difference of {100 * best['detectable']:.1f} points"
-        text += f"{seen}{'; ' + more if more else ''}." if best["detectable"] else ""
+        if best["detectable"]:
+            more = best["verdict"].removeprefix("cannot tell")
+            text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."
     return text + also
 
 

@@ -81,7 +81,8 @@ def test_pir_is_the_difference_of_mean_answer_nlls(model: Any, tokenizer: Any, t
         context = context_ids(one, cut, template, tokenizer)
         ids = torch.tensor([[*context, *answer]])
         col = torch.arange(len(context), ids.shape[1])
-        stats = token_stats(model, ids, torch.zeros_like(col), col)
+        with torch.no_grad():
+            stats = token_stats(model, ids, torch.zeros_like(col), col)
         return math.exp(-float(stats.logprobs.mean()))
 
     whole = perplexity(frozenset())

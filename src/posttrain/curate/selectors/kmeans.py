@@ -40,7 +40,7 @@ def kmeans(vectors: Vectors, k: int, seed: int) -> NDArray[np.int64]:
         moved = count > 0
         rate = (count[moved] / given[moved])[:, None].astype(np.float32)
         means = total[moved] / count[moved, None].astype(np.float32)
-        centres[moved] += rate * (means - centres[moved])
+        centres[moved] = centres[moved] * (1 - rate) + means * rate
     return np.unique(nearest(vectors, centres), return_inverse=True)[1].astype(np.int64)
 
 

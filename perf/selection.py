@@ -48,7 +48,9 @@ def truth(pool: Path, raw: Path) -> dict[str, dict[str, float | int | None]]:
         found["contamination"] = _rates(leaked, [by == "decontaminate" for by in dropped], seen["decontaminate"])
     first = next((name for name in DUPLICATES if name in seen), None)
     if first is not None:
-        original = [i.rpartition("/")[0] if what in ("copy", "near_copy") else i for i, what in zip(ids, planted, strict=True)]
+        original = [
+            i.rpartition("/")[0] if what in ("copy", "near_copy") else i for i, what in zip(ids, planted, strict=True)
+        ]
         groups = Counter(group for group, here in zip(original, seen[first], strict=True) if here)
         gone = Counter(group for group, by in zip(original, dropped, strict=True) if by in DUPLICATES)
         wanted = sum(size - 1 for size in groups.values())
@@ -94,7 +96,9 @@ def measure(folder: Path, seeds: int, *, smoke: bool) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     (run,) = folder.iterdir()
     keep = ("answers", "notes", "ways", "comparisons")
-    reports = {name: json.loads((run / name / "report.json").read_text(encoding="utf-8")) for name in ("contest", "noise")}
+    reports = {
+        name: json.loads((run / name / "report.json").read_text(encoding="utf-8")) for name in ("contest", "noise")
+    }
     stages = Counter[str]()
     for path in run.glob("*/manifest.json"):
         stages[path.parent.name.partition("--")[0]] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
@@ -131,8 +135,12 @@ def show(found: dict[str, Any]) -> None:
     for name in ("contest", "noise"):
         out += [f"  {line}" for line in (*found[name]["answers"], *found[name]["notes"])]
     for name, rate in found["truth"].items():
-        recall, precision = (f"{100 * rate[k]:.1f} %" if rate[k] is not None else "n/a" for k in ("recall", "precision"))
-        out.append(f"  {name}: {rate['found']} of {rate['planted']} planted found, recall {recall}, precision {precision}")
+        recall, precision = (
+            f"{100 * rate[k]:.1f} %" if rate[k] is not None else "n/a" for k in ("recall", "precision")
+        )
+        out.append(
+            f"  {name}: {rate['found']} of {rate['planted']} planted found, recall {recall}, precision {precision}"
+        )
     sys.stdout.write("\n".join(out) + "\n")
 
 

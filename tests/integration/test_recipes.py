@@ -183,7 +183,13 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "scores": {"benchmarks": ["gsm8k_cot"], "temperature": 0.0},
     },
 }
-SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42, "acereason-selection": 42}
+SEEDS = {
+    "cs336-reasoning-sft": 1337,
+    "cs336-instruct-sft": 1337,
+    "openr1-math-sft": 42,
+    "acereason-sft": 42,
+    "acereason-selection": 42,
+}
 
 
 def whole(name: str) -> Graph:
@@ -334,7 +340,7 @@ def test_every_selection_of_acereason_has_15000_rows_and_the_same_training() -> 
 def test_ways_of_the_offline_selection_differ_in_nothing_but_the_selection() -> None:
     graph = whole("selection-offline")
     trained = [n for n in graph.nodes.values() if n.base == "sft"]
-    assert len({n.config for n in trained}) == 1
+    assert all(n.config == trained[0].config for n in trained)
     for node in trained:
         assert node.seed == dict(node.branch)["repeat"]
     ways = {dict(n.branch)["way"]["name"]: n for n in graph.nodes.values() if n.base == "chosen"}

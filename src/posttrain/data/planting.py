@@ -60,7 +60,10 @@ def plant(config: PlantConfig, traces: Samples, problems: Problems, work: Worksp
     made = [
         *rows,
         *(_marked(row, "copy", f"copy-{i}") for i, row in enumerate(copied)),
-        *(_marked(replace(row, question=edit(row.question, rng)), "near_copy", f"near-{i}") for i, row in enumerate(edited)),
+        *(
+            _marked(replace(row, question=edit(row.question, rng)), "near_copy", f"near-{i}")
+            for i, row in enumerate(edited)
+        ),
         *(_leak(problem) for problem in leaked),
     ]
     rng.shuffle(made)
@@ -89,7 +92,9 @@ def detours(lines: Sequence[str], rng: random.Random) -> list[str]:
             continue
         a, sign, b, c = equation.groups()
         back = f"{c} {_BACK[sign]} {b} = {a}."
-        found.append(rng.choice([f"Wait, let me check: {back}", f"Alternatively, {back}", f"Let me double-check. {back}"]))
+        found.append(
+            rng.choice([f"Wait, let me check: {back}", f"Alternatively, {back}", f"Let me double-check. {back}"])
+        )
     return found
 
 

@@ -16,6 +16,8 @@ from posttrain.evals.seeds import Method, compare_methods
 from posttrain.evals.seeds import in_words as verdict_of_seeds
 from posttrain.evals.table import markdown, p_value, percent, points
 from posttrain.report.lineage import Made, ancestry, lineage_entry
+from posttrain.report.selections import curations, plain_lines, selection_of
+from posttrain.report.words import brief
 from posttrain.stage import Workspace
 from posttrain.stats import detectable_over_seeds, holm
 from posttrain.store import Report, Scores, write_atomic
@@ -48,6 +50,8 @@ class Contest:
     notes: list[str]
     ways: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
+    selections: dict[str, list[dict[str, Any]]]
+    """Of each way, its first repetition's selectors and what they noted of themselves."""
     made: list[Made]
 
     @property
@@ -59,7 +63,7 @@ class Contest:
 
     def as_json(self) -> dict[str, Any]:
         """Without times and paths, so that two equal runs give equal reports."""
-        fields = ("title", "baseline", "answers", "notes", "ways", "comparisons")
+        fields = ("title", "baseline", "answers", "notes", "ways", "comparisons", "selections")
         return {**{f: getattr(self, f) for f in fields}, "lineage": [lineage_entry(m) for m in self.made]}
 
 
@@ -73,9 +77,7 @@ def contest(config: ContestConfig, of: list[Scores], work: Workspace) -> Report:
     work.write_json("report.json", found.as_json())
     for line in [*found.answers, *found.notes]:
         work.note(line)
-    work.summarise(
-        comparisons=len(found.comparisons), better=sum(c["verdict"] == "better" for c in found.comparisons)
-    )
+    work.summarise(comparisons=len(found.comparisons), better=sum(c["verdict"] == "better" for c in found.comparisons))
     return Report(work.dir)
 
 
@@ -94,7 +96,9 @@ def hold(config: ContestConfig, of: Sequence[Scores], title: str) -> Contest:
     _check(benchmarks, config)
     comparisons = [c for ways in benchmarks.values() for c in _compare(ways, config)]
     made = ancestry(of)
-    budgets = {way: _budget(models, made) for way, models in next(iter(benchmarks.values())).items()}
+    by_name = {m.name: m for m in made}
+    first = next(iter(benchmarks.values()))
+    budgets = {way: _budget(models, by_name) for way, models in first.items()}
     table = [_row(way, models, budgets[way]) for ways in benchmarks.values() for way, models in ways.items()]
     return Contest(
         title=title,
@@ -103,6 +107,7 @@ def hold(config: ContestConfig, of: Sequence[Scores], title: str) -> Contest:
         notes=_notes(budgets, config.baseline),
         ways=[_row(a.model, [a], {}) for a in starts] + table,
         comparisons=comparisons,
+        selections={way: selection_of(models[0].model, by_name) for way, models in first.items()},
         made=made,
     )
 
@@ -118,7 +123,8 @@ def _wanted(ways: Ways, benchmark: str, config: ContestConfig) -> Ways:
     for way in config.only:
         if way not in ways:
             raise RecipeError(
-                f"only: {way!r} was not evaluated on {benchmark}.{did_you_mean(way, ways)} Evaluated: {', '.join(ways)}."
+                f"only: {way!r} was not evaluated on {benchmark}.{did_you_mean(way, ways)} "
+                f"Evaluated: {', '.join(ways)}."
             )
     return {w: a for w, a in ways.items() if not config.only or w in {config.baseline, *config.only}}
 
@@ -210,9 +216,9 @@ def in_words(benchmark: str, baseline: str, rows: Sequence[Mapping[str, Any]]) -
     best = max(rows, key=lambda r: r["difference"])
     text = f"On {benchmark}, {who} {baseline}; the best is {_numbers(best)}."
     if best["verdict"].startswith("cannot tell"):
-        more = best["verdict"].removeprefix("cannot tell").removeprefix("; ")
-        seen = f" What was done here could show a difference of {100 * best['detectable']:.1f} points"
-        text += f"{seen}{'; ' + more if more else ''}." if best["detectable"] else ""
+        if best["detectable"]:
+            more = best["verdict"].removeprefix("cannot tell")
+            text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."
     return text + also
 
 
@@ -225,15 +231,14 @@ def _numbers(row: Mapping[str, Any]) -> str:
     )
 
 
-def _budget(models: Sequence[Answers], made: Sequence[Made]) -> dict[str, Any]:
+def _budget(models: Sequence[Answers], by_name: Mapping[str, Made]) -> dict[str, Any]:
     """Mean rows, tokens of data and tokens trained on, over a way's models; what is not known is left out."""
-    by_name = {m.name: m for m in made}
     facts: dict[str, list[float]] = {}
     for answers in models:
         model = by_name.get(answers.model)
         if model is None:
             continue
-        data = [by_name[name] for name in model.inputs if by_name[name].stage == "curate"]
+        data = curations(answers.model, by_name)[:1]
         told = {"trained_tokens": model.summary.get("tokens"), "steps": model.summary.get("steps")}
         for one in data:
             told |= {"rows": one.summary.get("rows"), "tokens": one.summary.get("total_tokens")}
@@ -280,7 +285,20 @@ def _notes(budgets: Mapping[str, Mapping[str, float]], baseline: str) -> list[st
 def as_markdown(found: Contest) -> str:
     """report.md."""
     text = "\n".join(f"- {line}" for line in [*found.answers, *found.notes])
-    return "\n\n".join([f"# {found.title}", text, "## Ways", _ways(found), "## Comparisons", _comparisons(found)]) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"# {found.title}",
+                text,
+                "## Ways",
+                _ways(found),
+                "## Comparisons",
+                _comparisons(found),
+                *_selections(found),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _ways(found: Contest) -> str:
@@ -313,12 +331,22 @@ def _comparisons(found: Contest) -> str:
     return markdown(header, rows)
 
 
+def _selections(found: Contest) -> list[str]:
+    rows = [
+        [way, what, "; ".join(f"{k} {brief(v)}" for k, v in told.items())]
+        for way, what, told in plain_lines(found.selections)
+    ]
+    return (
+        ["## How each way chose", markdown(["way", "selector", "facts of the first repetition"], rows)] if rows else []
+    )
+
+
 def as_html(found: Contest) -> str:
     """report.html: one file with everything in it; all text from outside is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    from posttrain.report.words import brief, tone
+    from posttrain.report.words import tone
 
     environment = Environment(
         loader=PackageLoader("posttrain.report", "templates"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.choosing import Words, kept, row, rows_of, select
 
 from posttrain.curate.selectors.importance import (
     Asked,
@@ -27,7 +28,6 @@ from posttrain.engines import NativeEngine
 from posttrain.errors import DataError
 from posttrain.models import TinyConfig, tiny_model, token_stats, train_tokenizer
 from posttrain.prompts import get_template
-from tests.choosing import Words, kept, row, rows_of, select
 
 CHECKS = (
     "Wait, let me check: {c} - {b} = {a}.",
@@ -81,7 +81,8 @@ def test_pir_is_the_difference_of_mean_answer_nlls(model: Any, tokenizer: Any, t
         context = context_ids(one, cut, template, tokenizer)
         ids = torch.tensor([[*context, *answer]])
         col = torch.arange(len(context), ids.shape[1])
-        stats = token_stats(model, ids, torch.zeros_like(col), col)
+        with torch.no_grad():
+            stats = token_stats(model, ids, torch.zeros_like(col), col)
         return math.exp(-float(stats.logprobs.mean()))
 
     whole = perplexity(frozenset())
@@ -110,7 +111,10 @@ def test_an_answer_without_a_token_is_refused(tokenizer: Any, tools: Words) -> N
 
 def test_each_class_loses_its_least_important_steps_and_progression_none() -> None:
     rows = [asked(trace(2, 5, 4)), asked(trace(3, 5, 4))]
-    scored = [Scored(0, dict(zip(r.functional, values, strict=True))) for r, values in zip(rows, ([4, 3, 2, 1], [1, 2, 3, 4]), strict=True)]
+    scored = [
+        Scored(0, dict(zip(r.functional, values, strict=True)))
+        for r, values in zip(rows, ([4, 3, 2, 1], [1, 2, 3, 4]), strict=True)
+    ]
     limits = thresholds(rows, scored, 0.5)
     # verification has four steps (4, 2 | 1, 3), multi-method two (3 | 2), error correction two (1 | 4)
     assert limits == {"verification": 2, "multi_method": 2, "error_correction": 1}
@@ -170,7 +174,9 @@ def test_the_selector_cuts_grades_again_and_says_what_it_did(tools: Words) -> No
     notes = decision.notes
     assert notes["restored"] == 0
     assert sum(notes["steps_cut"].values()) == sum(decision.columns["cut"])
-    assert notes["steps"]["verification"] == 2 * notes["steps_cut"]["verification"] or notes["steps"]["verification"] % 2
+    assert (
+        notes["steps"]["verification"] == 2 * notes["steps_cut"]["verification"] or notes["steps"]["verification"] % 2
+    )
     assert notes["tokens_after"] < notes["tokens_before"]
     assert 0 <= notes["near_zero"] <= 1
     assert np.isnan(decision.score[0]), "p0 has no functional step"
@@ -179,7 +185,9 @@ def test_the_selector_cuts_grades_again_and_says_what_it_did(tools: Words) -> No
 def test_a_cut_after_which_the_answer_is_wrong_is_taken_back(tools: Words) -> None:
     """A numeric grader reads the last number of a text without a marked answer; here it stands in a check."""
     told = "We add 2 and 5.\nWait, let me check: the answer is 7.\nDone"
-    rows = rows_of([row("a", "What is 2 plus 5?", told, gold="7"), row("b", "What is 1 plus 2?", trace(1, 2, 4), gold="3")])
+    rows = rows_of(
+        [row("a", "What is 2 plus 5?", told, gold="7"), row("b", "What is 1 plus 2?", trace(1, 2, 4), gold="3")]
+    )
     decision = select(rows, tools, select="pir", budget=2, ratio=1.0, grading="gsm8k")
     assert 0 not in decision.responses
     assert decision.notes["restored"] == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from posttrain.curate.selectors.reasoning import LONGEST, classify, split_response, split_sentences, split_steps
 
-TRACE = """We need the sum of 3.5 and 2.5. That gives 6. Then we add 4. The result is 10. So far so good. We are nearly done.
+TRACE = """We need the sum of 3.5 and 2.5. That gives 6. Then we add 4. The result is 10. So far so good. Nearly done.
 Wait, let me check the first sum. 3.5 + 2.5 = 6, fine.
 Alternatively, we could add 4 first: 3.5 + 6.5 = 10. Same. This is wrong? No.
 The mistake was not there. Good."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.choosing import RIGHT, WRONG, Words, kept, many, row, rows_of, select, tries
 
 from posttrain.curate.selectors import SELECTORS
 from posttrain.curate.selectors.attempts import pass_rates
@@ -15,7 +16,6 @@ from posttrain.curate.selectors.small import warning
 from posttrain.curate.steps import read_steps
 from posttrain.errors import DataError, RecipeError
 from posttrain.records import Verdict
-from tests.choosing import RIGHT, WRONG, Words, kept, many, row, rows_of, select, tries
 
 
 def graded_pool(n: int = 30) -> tuple[object, list]:
@@ -52,7 +52,9 @@ def test_fewer_rows_than_the_budget_are_refused_or_taken_as_one_says(name: str, 
 
 def test_random_takes_every_row_as_often_as_every_other(tmp_path: Path) -> None:
     rows, tools = many(10), Words(tmp_path)
-    taken = Counter(id for seed in range(400) for id in kept(rows, select(rows, tools, select="random", budget=3, seed=seed)))
+    taken = Counter(
+        id for seed in range(400) for id in kept(rows, select(rows, tools, select="random", budget=3, seed=seed))
+    )
     assert all(90 <= taken[id] <= 150 for id in rows.ids)  # 120 ± 3 standard deviations of 9.2
 
 
@@ -62,7 +64,7 @@ def test_a_budget_of_tokens_ends_what_a_budget_of_rows_would_go_on_with(tmp_path
     assert decision.keep.sum() == 6
     assert decision.notes["tokens"] == 36
     assert "beyond the budget of 40 tokens" in decision.reason
-    with pytest.raises(DataError, match="tokens: 500 .they have 120."):
+    with pytest.raises(DataError, match=r"tokens: 500 .they have 120."):
         select(rows, tools, select="random", budget=30, tokens=500)
     with pytest.raises(DataError, match="keeps no row: the first alone has more than tokens: 3"):
         select(rows, tools, select="random", budget=5, tokens=3)
@@ -79,14 +81,17 @@ def test_difficulty_takes_the_window_of_pass_rates_and_drops_what_nobody_tried(t
     assert decision.score.tolist()[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     hardest = select(rows, tools, select="difficulty", budget=2, window=[0, 1], prefer="hardest")
     assert kept(rows, hardest) == ["p0", "p1"]
-    assert kept(rows, select(rows, tools, select="difficulty", budget=2, window=[0, 1], prefer="easiest")) == ["p2", "p3"]
-    with pytest.raises(DataError, match="can take 2 of the 5 rows that reach it .3 are unfit.*loosen the selector"):
+    assert kept(rows, select(rows, tools, select="difficulty", budget=2, window=[0, 1], prefer="easiest")) == [
+        "p2",
+        "p3",
+    ]
+    with pytest.raises(DataError, match=r"can take 2 of the 5 rows that reach it .3 are unfit.*loosen the selector"):
         select(rows, tools, select="difficulty", budget=3)
 
 
 def test_attempts_find_their_row_by_id_or_by_the_words_of_the_question() -> None:
     rows = rows_of([row("new-name", "How many  EGGS?"), row("b", "Two?")])
-    attempts = [*tries("b", 1, 2), *[a for a in tries("other", 3, 4)]]
+    attempts = [*tries("b", 1, 2), *tries("other", 3, 4)]
     moved = [a if a.problem_id == "b" else row("other", "how many eggs?", verdict=a.verdict) for a in attempts]
     assert pass_rates(rows, moved).rate.tolist() == [0.75, 0.5]
 
@@ -124,7 +129,7 @@ def test_nan_scores_are_refused_with_the_row(tmp_path: Path) -> None:
     rows = rows_of([row("a", extra={"hard": 1.0}), row("b", extra={"hard": float("nan")}), row("c", extra={})])
     with pytest.raises(DataError, match=r"2 of 3 rows have no finite number in 'extra.hard', the first is row 1 .nan."):
         select(rows, Words(tmp_path), select="difficulty", by="extra.hard", budget=1)
-    with pytest.raises(DataError, match="Did you mean 'extra.hard'"):
+    with pytest.raises(DataError, match=r"Did you mean 'extra.hard'"):
         select(rows, Words(tmp_path), select="difficulty", by="extra.herd", budget=1)
 
 
@@ -164,9 +169,7 @@ def test_diversity_gives_small_clusters_all_they_have_and_says_what_became_of_th
     assert sorted(c["size"] for c in notes["clusters"]) == [3, 40, 40]
     assert all(c["taken"] <= c["size"] and len(c["samples"]) == 3 for c in notes["clusters"])
     assert notes["silhouette"] == pytest.approx(1.0)
-    assert Counter(decision.columns["cluster"]) == Counter(
-        {c["cluster"]: c["size"] for c in notes["clusters"]}
-    )
+    assert Counter(decision.columns["cluster"]) == Counter({c["cluster"]: c["size"] for c in notes["clusters"]})
 
 
 def test_more_clusters_than_rows_are_as_many_as_there_are(tmp_path: Path) -> None:
@@ -186,7 +189,9 @@ def test_s1_drops_what_is_broken_and_what_is_solved_and_prefers_long_traces(tmp_
         row("untried"),
     ]
     rows = rows_of(samples, subjects=["algebra"] * 10 + ["geometry"] * 16)
-    attempts = [a for s in samples if s.problem_id != "untried" for a in tries(s.problem_id, s.problem_id == "solved", 2)]
+    attempts = [
+        a for s in samples if s.problem_id != "untried" for a in tries(s.problem_id, s.problem_id == "solved", 2)
+    ]
     tools = Words(tmp_path, attempts=attempts)
     decision = select(rows, tools, select="s1", domain="subject", budget=8)
     why = dict(zip(rows.ids, decision.reason, strict=True))
@@ -210,7 +215,9 @@ def test_s1_takes_first_what_is_always_wanted(tmp_path: Path) -> None:
     samples = [row(f"p{i}", response="w " * 10, verdict=RIGHT) for i in range(6)]
     rows = rows_of(samples, datasets=["math"] * 3 + ["aime"] * 3, subjects=["a"] * 6)
     tools = Words(tmp_path)
-    decision = select(rows, tools, select="s1", domain="subject", difficulty=False, always={"aime": 0, "math": 50}, budget=3)
+    decision = select(
+        rows, tools, select="s1", domain="subject", difficulty=False, always={"aime": 0, "math": 50}, budget=3
+    )
     assert kept(rows, decision) == ["p3", "p4", "p5"]
     assert decision.notes["taken_first"] == 3
 
@@ -246,7 +253,9 @@ def test_a_small_student_gets_few_long_traces_and_few_problems_that_it_never_sol
     rows = rows_of(samples)
     # a third never, a third in half of the attempts, a third always: a mean pass rate of one half
     attempts = [a for i in range(600) for a in tries(f"p{i}", (0, 1, 2)[i % 3], 2, response="w " * 12)]
-    small = select(rows, tools := Words(tmp_path, attempts=attempts, parameters=1_500_000_000), select="student_aware", budget=100)
+    small = select(
+        rows, tools := Words(tmp_path, attempts=attempts, parameters=1_500_000_000), select="student_aware", budget=100
+    )
     plan = small.notes["plan"]
     assert (plan["mean_pass_rate"], plan["never_solved"], plan["long_share"], plan["long"]) == (0.5, 0.5, 0.2, 24)
     groups = {g["group"]: g["taken"] for g in small.notes["groups"]}
@@ -255,7 +264,9 @@ def test_a_small_student_gets_few_long_traces_and_few_problems_that_it_never_sol
     assert groups["never solved, short"] == pytest.approx(40, abs=1)
     assert groups["always solved, short"] == groups["always solved, long"] == 0
     assert "50 % of rows it never solves, 20 % of responses above 24 tokens" in tools.said[0]
-    large = select(rows, Words(tmp_path, attempts=attempts, parameters=32_000_000_000), select="student_aware", budget=100)
+    large = select(
+        rows, Words(tmp_path, attempts=attempts, parameters=32_000_000_000), select="student_aware", budget=100
+    )
     assert large.notes["plan"]["long_share"] == 0.5
     weak = [a for i in range(600) for a in tries(f"p{i}", int(i % 20 == 0), 1, response="w " * 12)]
     beginner = select(rows, Words(tmp_path, attempts=weak), select="student_aware", budget=20, fewer="take")
@@ -271,7 +282,13 @@ def test_rows_that_are_always_solved_only_fill_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "budget", "warned"),
-    [(1_500_000_000, 1_000, True), (3_090_000_000, 1_000, True), (3_000_000_000, 8_000, False), (7e9, 1_000, False), (None, 1_000, False)],
+    [
+        (1_500_000_000, 1_000, True),
+        (3_090_000_000, 1_000, True),
+        (3_000_000_000, 8_000, False),
+        (7e9, 1_000, False),
+        (None, 1_000, False),
+    ],
 )
 def test_small_students_are_warned_of_a_thousand_hard_rows(parameters: int | None, budget: int, warned: bool) -> None:
     text = warning(parameters, budget, "select: s1")
@@ -282,7 +299,12 @@ def test_small_students_are_warned_of_a_thousand_hard_rows(parameters: int | Non
 
 def test_whoever_asks_for_hard_and_long_is_warned_and_still_gets_it(tmp_path: Path) -> None:
     rows, attempts = graded_pool()
-    tools = Words(tmp_path, attempts=attempts, parameters=1_500_000_000, vectors={q: [1.0, i] for i, q in enumerate(rows.questions)})
+    tools = Words(
+        tmp_path,
+        attempts=attempts,
+        parameters=1_500_000_000,
+        vectors={q: [1.0, i] for i, q in enumerate(rows.questions)},
+    )
     for step in (
         {"select": "s1", "clusters": 2},
         {"select": "difficulty", "prefer": "hardest"},

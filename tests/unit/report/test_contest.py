@@ -14,7 +14,7 @@ from posttrain.errors import DataError, RecipeError
 from posttrain.report.contest import ContestConfig, contest, way_of
 from posttrain.stage import Workspace
 from posttrain.stats import compare_seeds, detectable_over_seeds, holm
-from posttrain.store import Scores
+from posttrain.store import Scores, write_json
 
 
 def run_of(run: Path, ways: dict[str, list[float]], n: int = 400, tokens: dict[str, int] | None = None) -> Scores:
@@ -25,6 +25,20 @@ def run_of(run: Path, ways: dict[str, list[float]], n: int = 400, tokens: dict[s
             chosen, model = f"chosen--{way}--{seed}", f"sft--{way}--{seed}"
             total = (tokens or {}).get(way, 10_000)
             _stage(run, chosen, "curate", "samples", {}, {"rows": 100, "total_tokens": total}, 1.0)
+            step = {
+                "label": "1-diversity",
+                "verb": "select",
+                "name": "diversity",
+                "config": {"select": "diversity", "budget": 100},
+                "before": 300,
+                "after": 100,
+                "notes": {
+                    "silhouette": 0.25,
+                    "said": ["1 of 2 clusters are smaller than their share"],
+                    "clusters": [{"cluster": 0, "size": 9, "taken": 9, "silhouette": 0.5, "samples": [HOSTILE]}],
+                },
+            }
+            write_json(run / chosen / "curation.json", {"steps": [step]})
             inputs = {"traces": _given(run, chosen)}
             _stage(run, model, "sft", "checkpoint", inputs, {"steps": 50, "tokens": 6 * total}, 2.0)
             answers[model] = samples_of(model, accuracy, n)
@@ -92,7 +106,8 @@ def test_unequal_budgets_stand_beside_the_answer(tmp_path: Path) -> None:
     ways = {"random": [0.4, 0.41], "more": [0.5, 0.52], "alike": [0.4, 0.42]}
     found = held(tmp_path, run_of(tmp_path, ways, tokens={"more": 15_000, "alike": 10_200}))
     assert found["notes"] == [
-        "more had 50 % more tokens of data than random (15,000 and 10,000): their difference is not the selection's alone.",
+        "more had 50 % more tokens of data than random (15,000 and 10,000): their difference is not the selection's "
+        "alone.",
         "more had 50 % more tokens trained on than random (90,000 and 60,000): their difference is not the selection's "
         "alone.",
     ]
@@ -139,7 +154,9 @@ def test_two_evaluations_that_asked_differently_are_not_compared(tmp_path: Path)
 def test_the_page_escapes_what_comes_from_outside(tmp_path: Path) -> None:
     scores = run_of(tmp_path, {"random": [0.4, 0.41], "a": [0.5, 0.52]}, n=30)
     held(tmp_path, scores, title=HOSTILE)
-    assert "<script>" not in (tmp_path / "contest/report.html").read_text()
+    page = (tmp_path / "contest/report.html").read_text()
+    assert "<script>" not in page
+    assert "alert(1)" in page
 
 
 def test_the_detectable_difference_is_what_would_be_seen_with_80_percent_power() -> None:
@@ -150,3 +167,15 @@ def test_the_detectable_difference_is_what_would_be_seen_with_80_percent_power()
     assert detectable_over_seeds([0.4, 0.4], [0.4, 0.4]) is None
     with pytest.raises(DataError, match="one seed of each"):
         compare_seeds([[0.4, 0.5]], [[0.5, 0.5]])
+
+
+def test_silhouettes_and_cluster_samples_of_each_selection_are_on_the_page(tmp_path: Path) -> None:
+    found = held(tmp_path, run_of(tmp_path, {"random": [0.4, 0.41], "a": [0.5, 0.52]}, n=30))
+    (selector,) = found["selections"]["a"]
+    assert selector["rule"] == "select diversity  budget 100"
+    assert selector["facts"] == {"silhouette": 0.25}
+    assert selector["clusters"][0]["samples"] == [HOSTILE]
+    page = (tmp_path / "contest/report.html").read_text()
+    assert "How a chose" in page
+    assert "1 of 2 clusters are smaller than their share" in page
+    assert "select diversity  budget 100" in (tmp_path / "contest/report.md").read_text()

@@ -20,7 +20,7 @@ class SelectConfig(Config):
     """What every selector takes beside its budget of rows."""
 
     tokens: int | None = Field(None, ge=1)
-    """At most so many tokens in all, questions and responses, by the student's tokenizer: what is reached first ends it."""
+    """At most so many of the student's tokens in all, questions and responses: what is reached first ends it."""
     fewer: Literal["refuse", "take"] = "refuse"
     """What to do where fewer rows can be taken than the budget asks for."""
 

@@ -79,7 +79,7 @@ def clustered(vectors: NDArray[np.float32], clusters: int, seed: int) -> Cluster
 def cluster_notes(found: Clusters, questions: Sequence[str], keep: NDArray[np.bool_]) -> dict[str, Any]:
     """Every cluster with its size, what was taken of it, its silhouette and the questions nearest to its centre; and
     which were smaller than their share, in words."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for k in found.names:
         members = np.flatnonzero(found.label == k)
         nearest = members[np.argsort(-found.nearness[members], kind="stable")][:SHOWN]

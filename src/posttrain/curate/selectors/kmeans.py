@@ -21,8 +21,8 @@ CHUNK = 16_384  # rows whose distances are held at once
 def kmeans(vectors: Vectors, k: int, seed: int) -> NDArray[np.int64]:
     """The cluster of each row, [n], numbered from 0 without gaps; at most `k` of them, none empty.
 
-    Sculley, Web-scale k-means clustering (WWW 2010, algorithm 1): every centre moves to the mean of all rows that it was
-    ever given in a batch. The first centres are those of k-means++ (Arthur and Vassilvitskii 2007).
+    Sculley, Web-scale k-means clustering (WWW 2010, algorithm 1): every centre moves to the mean of all rows that
+    it was ever given in a batch. The first centres are those of k-means++ (Arthur and Vassilvitskii 2007).
     """
     rng = np.random.default_rng(seed)
     n = len(vectors)
@@ -40,7 +40,7 @@ def kmeans(vectors: Vectors, k: int, seed: int) -> NDArray[np.int64]:
         moved = count > 0
         rate = (count[moved] / given[moved])[:, None].astype(np.float32)
         means = total[moved] / count[moved, None].astype(np.float32)
-        centres[moved] += rate * (means - centres[moved])
+        centres[moved] = centres[moved] * (1 - rate) + means * rate
     return np.unique(nearest(vectors, centres), return_inverse=True)[1].astype(np.int64)
 
 

@@ -22,7 +22,7 @@ class MixConfig(SelectConfig):
     """Which groups, in which proportions. Shares are of rows."""
 
     by: str = "dataset"
-    """What the groups are: dataset (the artifact or file a row came from), subject, level, another column, extra.KEY."""
+    """What the groups are: dataset (the artifact a row came from), subject, level, another column, extra.KEY."""
     weights: dict[str, float] | None = None
     """Weight of each group; those not named get nothing. None = their sizes."""
     temperature: float = Field(1.0, gt=0)
@@ -81,7 +81,7 @@ def mix_ready(config: MixConfig, tools: Tools) -> None:
 
 
 def long_or_short(lengths: NDArray[np.int64], border: int) -> list[str]:
-    """"long" where a response has more tokens than `border`, else "short"; [n]."""
+    """ "long" where a response has more tokens than `border`, else "short"; [n]."""
     return ["long" if length > border else "short" for length in lengths]
 
 

@@ -39,7 +39,7 @@ class PirConfig(SelectConfig):
     ratio: float = Field(0.5, gt=0, le=1)
     """Share of each class of functional steps, over all rows drawn, that is cut: those that matter least."""
     control: Literal["none", "random", "uncut"] = "none"
-    """random: as many steps of each class, of the same rows, drawn by lot. uncut: whole traces, as many tokens in all."""
+    """random: as many steps of each class, of the same rows, by lot. uncut: whole traces, as many tokens in all."""
     template: str = Field("chat", json_schema_extra={"file": True})
     """The prompt in which the student scores the answer."""
     grading: str = "math"
@@ -92,7 +92,7 @@ def pir_ready(config: PirConfig, tools: Tools) -> None:
 def _drawn(
     rows: Rows, order: Positions, budget: int, config: PirConfig, tools: Tools, seed: int, lengths: Positions
 ) -> tuple[Positions, list[Asked], Pruned, Positions]:
-    """Rows that fill the budget after their cut, what was asked of them, what became of them, and tokens afterwards [n].
+    """Rows that fill the budget after their cut, what was asked, what became of them, and tokens afterwards [n].
 
     How much a cut saves is known only afterwards, so with a budget of tokens more rows are drawn until they fill it;
     what has been measured is not measured again.
@@ -153,7 +153,9 @@ def _still_right(rows: Rows, responses: dict[int, str], spec: str, tools: Tools)
     return frozenset(i for i, verdict in zip(responses, verdicts, strict=True) if verdict.correct)
 
 
-def _columns(n: int, asked: Sequence[Asked], pruned: Pruned, before: Positions, after: Positions) -> dict[str, list[Any]]:
+def _columns(
+    n: int, asked: Sequence[Asked], pruned: Pruned, before: Positions, after: Positions
+) -> dict[str, list[Any]]:
     """Per row: steps, functional steps, steps cut, tokens before and after; None for rows that weren't drawn."""
     columns: dict[str, list[Any]] = {k: [None] * n for k in ("steps", "functional", "cut", "tokens", "tokens_cut")}
     for one in asked:

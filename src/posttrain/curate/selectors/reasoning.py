@@ -7,6 +7,7 @@ character. The class is told by rule, from the words that open such a step; what
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,8 @@ _RULES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         "verification",
         re.compile(
-            _LEAD + r"wait\b|\blet(?:'s| me| us) (?:double[- ]?check|check|verify|confirm)\b|\bdouble[- ]?check(?:ing)?\b",
+            _LEAD
+            + r"wait\b|\blet(?:'s| me| us) (?:double[- ]?check|check|verify|confirm)\b|\bdouble[- ]?check(?:ing)?\b",
             re.IGNORECASE,
         ),
     ),
@@ -124,11 +126,11 @@ def classify(sentence: str) -> Kind:
 
 
 def _cut(sentences: list[str], kind: Kind) -> list[Step]:
-    """A run of sentences as steps of equal length, at most four each. Only the first is of the kind that opened it: what
-    goes on after it goes on with the problem."""
+    """A run of sentences as steps of equal length, at most four each. Only the first is of the kind that opened
+    it: what goes on after it goes on with the problem."""
     if not sentences:
         return []
     count = -(-len(sentences) // LONGEST)
     borders = [round(i * len(sentences) / count) for i in range(count + 1)]
-    texts = ["".join(sentences[a:b]) for a, b in zip(borders, borders[1:], strict=False)]
+    texts = ["".join(sentences[a:b]) for a, b in itertools.pairwise(borders)]
     return [Step(text, kind if i == 0 else "progression") for i, text in enumerate(texts)]

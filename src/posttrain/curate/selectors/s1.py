@@ -38,7 +38,7 @@ class S1Config(SelectConfig):
     """Embeddings, by domain: cluster."""
     difficulty: bool = True
     """Leave out every problem that some attempt (input `attempts`) solved."""
-    always: dict[str, int] = {}
+    always: dict[str, int] = Field(default={})
     """Data sets whose correct rows are taken first where their response has more than so many tokens. As published:
     {aime: 0, gpqa: 0, math: 5600}."""
 

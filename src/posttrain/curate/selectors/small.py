@@ -1,8 +1,8 @@
 """What the literature says of small students, as a warning to whoever asks for the opposite.
 
 Students of 3B parameters and less learn less from long traces than from short ones (Li et al., arXiv 2502.12143: a 1.5B
-reaches 27.0 on long ones and 34.2 on short ones), and subsets of about a thousand hard problems, which serve a 32B well,
-hurt them; they recover from 8,000 rows on.
+reaches 27.0 on long ones and 34.2 on short ones), and subsets of about a thousand hard problems, which serve a 32B
+well, hurt them; they recover from 8,000 rows on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def warning(parameters: int | None, budget: int, asked: str) -> str | None:
         return None
     assert parameters is not None
     return (
-        f"{asked} gives a student of {parameters / 1e9:.2g}B parameters {budget:,} hard rows with long traces. Students "
-        "of 3B and less were worse off with long traces than with short ones (arXiv 2502.12143: a 1.5B reached 27.0 "
-        f"and 34.2) and recovered from small hard subsets at {FEW:,} rows and more. Consider select: student_aware."
+        f"{asked} gives a student of {parameters / 1e9:.2g}B parameters {budget:,} hard rows with long traces. Of 3B and "
+        "less they were worse off with long traces than with short ones (arXiv 2502.12143: a 1.5B reached 27.0 and 34.2) "
+        f"and recovered from small hard subsets at {FEW:,} rows and more. Consider select: student_aware."
     )
 
 

@@ -44,8 +44,8 @@ CLUSTERS = 100
 LIMITS = {"exact + MinHash": 60.0, "decontamination": 60.0, "TF-IDF + k-means": 90.0}  # seconds at 100,000 rows
 MEMORY = 2 << 30
 BENCHMARKS = (
-    "gsm8k math500 aime24 aime25 amc amc23 minerva olympiadbench svamp gsm_hard mmlu mmlu_redux humaneval mbpp cruxeval "
-    "ifeval alpaca_eval mt_bench simple_safety_tests"
+    "gsm8k math500 aime24 aime25 amc amc23 minerva olympiadbench svamp gsm_hard mmlu mmlu_redux humaneval mbpp "
+    "cruxeval ifeval alpaca_eval mt_bench simple_safety_tests"
 ).split()
 
 
@@ -201,6 +201,10 @@ def beside_peers(results: Results, count: int, mirror: Path, folder: Path) -> No
         results.spread[f"near_vs_{name}"] = (ratio, ratio)
 
 
+def line(case: str, rows: int, seconds: float, peak: float, rest: str) -> str:
+    return f"{case:<20}{rows:>10,} rows {seconds:>8.1f} s  peak {peak / 2**20:>7,.0f} MiB  {rest}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
@@ -220,9 +224,9 @@ def main() -> None:
     results.show()
     for case, facts in results.facts.items():
         for size, one in facts.get("measured", {}).items():
-            print(f"{case:<20}{size:>10,} rows {one['seconds']:>8.1f} s  peak {one['peak_bytes'] / 2**20:>7,.0f} MiB  left {one['left']:,}")
+            print(line(case, size, one["seconds"], one["peak_bytes"], f"left {one['left']:,}"))
         for size, seconds in facts.get("seconds_at", {}).items():
-            print(f"{case:<20}{size:>10,} rows {seconds:>8.1f} s  peak {facts['peak_bytes_at'][size] / 2**20:>7,.0f} MiB  (extrapolated)")
+            print(line(case, size, seconds, facts["peak_bytes_at"][size], "extrapolated"))
     if options.json:
         results.write(options.json)
 

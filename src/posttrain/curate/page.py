@@ -69,7 +69,8 @@ def in_words(curation: Mapping[str, Any]) -> Iterator[str]:
     if curation["untouched"]:
         yield f"({curation['untouched']:,} rows of other splits passed untouched)"
     for row in funnel(curation):
-        yield f"  {row['step']:<24} {row['before']:>9,} → {row['after']:>9,}  {row['share']:>6.1%} dropped   {row['rule']}"
+        counts = f"{row['before']:>9,} → {row['after']:>9,}  {row['share']:>6.1%} dropped"
+        yield f"  {row['step']:<24} {counts}   {row['rule']}"
     length = curation["distributions"]["length"]
     before, after = length["median"]
     yield f"  length in the middle: {before:,.0f} {length['unit']} before" + (f", {after:,.0f} after" if after else "")
@@ -103,7 +104,19 @@ def explain(folder: Path, row: str) -> dict[str, Any]:
         if twin is not None and twin in set(numbers):
             seen["twin_text"] = table.column("question")[numbers.index(twin)].as_py()
         steps.append({"step": step["label"], "rule": rule(step), **seen})
-    facts = ("row", "dataset", "id", "question", "response", "kept", "dropped_by", "reason", "length", "level", "subject")
+    facts = (
+        "row",
+        "dataset",
+        "id",
+        "question",
+        "response",
+        "kept",
+        "dropped_by",
+        "reason",
+        "length",
+        "level",
+        "subject",
+    )
     return {**{name: found[name] for name in facts}, "steps": steps}
 
 

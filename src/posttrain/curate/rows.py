@@ -6,7 +6,7 @@ log-probabilities stay in the Arrow table, untouched, until the output is writte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Kind = Literal["samples", "problems"]
 Part = Literal["question", "response", "both"]
 """Which text of a row a step looks at."""
+
+COLUMNS = (
+    "ids questions responses golds subjects levels splits cut datasets extras verdicts"
+).split()  # of Rows, beside numbers and table
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +105,20 @@ class Rows:
         """The rows of a mask [n], or at these positions, in the order given."""
         at = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
         positions: list[int] = at.tolist()
-        columns = ([column[i] for i in positions] for column in self._columns())
-        return Rows(self.kind, self.numbers[at], *columns, table=self.table.take(at))
+        columns: dict[str, Any] = {}
+        for name in COLUMNS:
+            values = getattr(self, name)
+            columns[name] = [values[i] for i in positions]
+        return replace(self, numbers=self.numbers[at], table=self.table.take(at), **columns)
 
     def joined(self, other: Rows) -> Rows:
         """The rows of both, in the order of the input."""
         import pyarrow as pa
 
-        columns = ([*mine, *theirs] for mine, theirs in zip(self._columns(), other._columns(), strict=True))
+        columns: dict[str, Any] = {name: [*getattr(self, name), *getattr(other, name)] for name in COLUMNS}
         numbers = np.concatenate([self.numbers, other.numbers])
-        both = Rows(self.kind, numbers, *columns, table=pa.concat_tables([self.table, other.table]))
+        both = replace(self, numbers=numbers, table=pa.concat_tables([self.table, other.table]), **columns)
         return both.take(np.argsort(numbers, kind="stable"))
-
-    def _columns(self) -> Iterator[Sequence[Any]]:
-        yield from (self.ids, self.questions, self.responses, self.golds, self.subjects, self.levels, self.splits)
-        yield from (self.cut, self.datasets, self.extras, self.verdicts)
 
     def updated(
         self, *, responses: Mapping[int, str] | None = None, verdicts: Mapping[int, Verdict] | None = None

@@ -82,7 +82,9 @@ def _none_left(done: Taken, before: Sequence[Step]) -> str:
     known = decision.score[~np.isnan(decision.score)]
     scores = ""
     if len(known) and decision.threshold is not None:
-        scores = f" Their scores go from {known.min():.4g} to {known.max():.4g}, the threshold is {decision.threshold:.4g}."
+        scores = (
+            f" Their scores go from {known.min():.4g} to {known.max():.4g}, the threshold is {decision.threshold:.4g}."
+        )
     after = f" that {before[-1].label} had left" if before else ""
     return (
         f"no row is left: {done.step} dropped all {len(decision.keep):,} rows{after}; row {done.numbers[0]} for one: "
@@ -104,7 +106,8 @@ def _store(folder: Path, done: Taken) -> None:
             "notes": decision.notes,
             "responses": {str(i): text for i, text in decision.responses.items()},
             "verdicts": {
-                str(i): [v.correct, v.format_ok, v.extracted, v.reason, v.isolation] for i, v in decision.verdicts.items()
+                str(i): [v.correct, v.format_ok, v.extracted, v.reason, v.isolation]
+                for i, v in decision.verdicts.items()
             },
             "seconds": done.seconds,
         },
@@ -134,6 +137,6 @@ def _stored(folder: Path, step: Step, rows: Rows) -> Taken | None:
 
 
 def _plain(column: Sequence[Any]) -> list[Any]:
-    """JSON-able values; NaN is nothing."""
-    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    """JSON-able values, numpy's among them; NaN is nothing."""
+    values = [value.item() if isinstance(value, np.generic) else value for value in column]
     return [None if isinstance(value, float) and value != value else value for value in values]

@@ -56,4 +56,3 @@ def curate_problems(
 
 curate.forecast = curate_forecast  # type: ignore[attr-defined]
 curate_problems.forecast = curate_problems_forecast  # type: ignore[attr-defined]
-

@@ -1,4 +1,4 @@
-"""The steps of a recipe's ``steps:`` list, read: ``{filter: length, max: 4096}``, ``{select: random, budget: 1000}``."""
+"""The steps of a ``steps:`` list, read: ``{filter: length, max: 4096}``, ``{select: random, budget: 1000}``."""
 
 from __future__ import annotations
 
@@ -64,5 +64,7 @@ def _step(number: int, values: dict[str, Any]) -> Step:
     if verb == "select":
         budget = values.pop("budget", None)
         if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
-            raise RecipeError(f"{where}, selector '{name}': budget is {budget!r}; it says how many rows to keep, 1 or more.")
+            raise RecipeError(
+                f"{where}, selector '{name}': budget is {budget!r}; it says how many rows to keep, 1 or more."
+            )
     return Step(verb, name, f"{number}-{name}", parse(table[name].config, values, f"{where}, {what} '{name}'"), budget)

@@ -86,8 +86,8 @@ class Toolbox:
     def attempts(self, asks: str) -> Sequence[Sample]:
         if self._attempts is None:
             raise RecipeError(
-                f"{asks}, and the stage was given no attempts. Add attempts: SAMPLES to it, a model's graded answers to the "
-                "rows' problems, as the stage 'sample' makes them."
+                f"{asks}, and the stage was given no attempts. Add attempts: SAMPLES to it, a model's graded answers "
+                "to the rows' problems, as the stage 'sample' makes them."
             )
         if self._tried is None:
             self._tried = list(self._attempts.read())
@@ -105,7 +105,9 @@ class Toolbox:
 
     def _the_student(self, asks: str) -> Checkpoint:
         if self._student is None:
-            raise RecipeError(f"{asks}, and the stage was given no student. Add student: MODEL to it, or leave that step out.")
+            raise RecipeError(
+                f"{asks}, and the stage was given no student. Add student: MODEL to it, or leave that step out."
+            )
         return self._student
 
     def grade(self, items: Sequence[tuple[Problem, str, bool]], spec: str) -> list[Verdict]:
@@ -113,7 +115,10 @@ class Toolbox:
         known = _read_journal(journal)
         keys = [_key(*item) for item in items]
         todo = [i for i in {key: i for i, key in enumerate(keys)}.values() if keys[i] not in known]
-        with self.progress(len(items), f"grading ({spec})", "answers") as bar, journal.open("a", encoding="utf-8") as file:
+        with (
+            self.progress(len(items), f"grading ({spec})", "answers") as bar,
+            journal.open("a", encoding="utf-8") as file,
+        ):
             bar.skip(len(items) - len(todo))
             for start in range(0, len(todo), GRADED):
                 part = todo[start : start + GRADED]
@@ -152,7 +157,9 @@ class Toolbox:
 
 
 def _key(problem: Problem, response: str, truncated: bool) -> str:
-    parts = json.dumps([problem.id, problem.answer, problem.choices, dict(problem.extra), response, truncated], default=str)
+    parts = json.dumps(
+        [problem.id, problem.answer, problem.choices, dict(problem.extra), response, truncated], default=str
+    )
     return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -2,12 +2,13 @@
 
 drop    the same text but for case, spacing and punctuation; or at least half of the item's 8-grams occur in the row,
         with its numbers or with every number masked. Masking finds template twins, the same story with other figures,
-        which plain n-grams miss
+        which plain n-grams miss. Or the row has the item's figures, all of them and no others, and 60 % of its 4-grams:
+        of a short question one exchanged word leaves hardly an 8-gram
 review  one 13-gram in common (Brown et al. 2020, arXiv 2005.14165, appendix C): a passage, or a long phrase
 note    one 8-gram in common: mostly a phrase of the genre
 
 Short items are everybody's exercise ("what is # + #"), so an item of fewer than 8 words and numbers counts as
-contained nowhere, and one of fewer than 16 words has no masked sign; both are still found as equal texts.
+contained nowhere, and one of fewer than 12 words has no masked sign; both are still found as equal texts.
 
 Pure functions over texts; what to do with a finding is the caller's business.
 """
@@ -23,21 +24,24 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from posttrain.data.shingles import I64, U64, WORD, Vocabulary, Words, ngrams, sequence_hashes
+from posttrain.data.shingles import I64, U64, WORD, Vocabulary, Words, bag_hashes, mix, ngrams, sequence_hashes
 
 Tier = Literal["drop", "review", "note"]
-Sign = Literal["equal", "8-grams", "masked 8-grams", "13-gram", "8-gram", "embedding"]
+Sign = Literal["equal", "8-grams", "masked 8-grams", "4-grams", "13-gram", "8-gram", "embedding"]
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 MASK = "#"
 SHORT_N = 8
 LONG_N = 13
-STORY = 16  # words of an item from which its masked 8-grams count
+STORY = 12  # words of an item from which its masked 8-grams count
+NEAR_N = 4
+NEARLY = 0.6  # share of an item's 4-grams in a text with the same figures
 CHUNK = 4096  # rows looked at in one go
 EXPANDED = 1 << 22  # (row, item) pairs held in one go
 
 
 class Hit(NamedTuple):
-    """One row that overlaps one item. containment: the share of the item's 8-grams that the row holds, in [0, 1]."""
+    """One row that overlaps one item. containment: the share of the item's n-grams that the row holds, in [0, 1]; n is
+    8, or 4 for that sign."""
 
     tier: Tier
     sign: Sign
@@ -131,6 +135,7 @@ class Index:
         story = long_enough & (plain.count(WORD) >= STORY)
         self._masked = _Table(plain.masked(), SHORT_N, story) if mask else None
         self._long = _Table(plain, LONG_N, plain.lengths >= LONG_N)
+        self._near = _Table(plain, NEAR_N, long_enough, salt=_figures(read))
 
     def hits(self, rows: Sequence[str], threshold: float = 0.5) -> Iterator[Hit]:
         """For every row its strongest hit, if there is one, in the order of the rows."""
@@ -152,7 +157,11 @@ class Index:
         long = self._long.overlaps(plain)
         passage = long.best(long.counts, len(rows))
         equal = self._equal(read)
-        for row in np.flatnonzero((equal >= 0) | (share.value > 0) | (covered.value > 0) | (passage.value > 0)).tolist():
+        alike = self._near.overlaps(plain, salt=_figures(read))
+        near = alike.best(alike.counts / self._near.sizes[alike.items], len(rows))
+        for row in np.flatnonzero(
+            (equal >= 0) | (most.value > 0) | (covered.value > 0) | (near.value >= NEARLY)
+        ).tolist():
             seen = float(max(share.value[row], covered.value[row]))
             if equal[row] >= 0:
                 yield Hit("drop", "equal", row, int(equal[row]), 1.0)
@@ -160,6 +169,8 @@ class Index:
                 yield Hit("drop", "8-grams", row, int(share.item[row]), float(share.value[row]))
             elif covered.value[row] >= threshold:
                 yield Hit("drop", "masked 8-grams", row, int(covered.item[row]), float(covered.value[row]))
+            elif near.value[row] >= NEARLY:
+                yield Hit("drop", "4-grams", row, int(near.item[row]), float(near.value[row]))
             elif passage.value[row] > 0:
                 yield Hit("review", "13-gram", row, int(passage.item[row]), seen)
             elif most.value[row] > 0:
@@ -172,6 +183,11 @@ class Index:
         whole = sequence_hashes(read)
         at = np.minimum(np.searchsorted(self._whole, whole), len(self._whole) - 1)
         return np.where((self._whole[at] == whole) & (read.lengths > 0), self._whole_item[at], -1)
+
+
+def _figures(read: Words) -> U64:
+    """A hash of each text's numbers and operators, in any order, [n]."""
+    return bag_hashes(read.only(read.kinds != WORD))
 
 
 class _Best(NamedTuple):
@@ -206,9 +222,9 @@ class _Overlaps(NamedTuple):
 class _Table:
     """Which items hold a gram. sizes [items]: how many different grams each has; 1 for an item that is left out."""
 
-    def __init__(self, words: Words, n: int, wanted: NDArray[np.bool_]) -> None:
+    def __init__(self, words: Words, n: int, wanted: NDArray[np.bool_], *, salt: U64 | None = None) -> None:
         self.n = n
-        found, items = ngrams(words, n)
+        found, items = self._grams(words, salt)
         chosen = wanted[items] if len(items) else np.zeros(0, np.bool_)
         found, items = found[chosen], items[chosen]
         order = np.lexsort((items, found))
@@ -221,9 +237,13 @@ class _Table:
         self._starts = np.append(starts, len(found)).astype(np.int64)
         self.sizes = np.maximum(np.bincount(self._items, minlength=len(words)), 1)
 
-    def overlaps(self, words: Words) -> _Overlaps:
-        """The pairs of a row and an item with a gram in common."""
-        found, rows = ngrams(words, self.n)
+    def _grams(self, words: Words, salt: U64 | None) -> tuple[U64, I64]:
+        found, texts = ngrams(words, self.n)
+        return (found if salt is None else mix(found ^ salt[texts])), texts
+
+    def overlaps(self, words: Words, *, salt: U64 | None = None) -> _Overlaps:
+        """The pairs of a row and an item with a gram in common; salt: [n], only texts with an equal one have any."""
+        found, rows = self._grams(words, salt)
         if not len(self._keys) or not len(found):
             return _Overlaps(*(np.zeros(0, np.int64) for _ in range(3)))
         at = np.minimum(np.searchsorted(self._keys, found), len(self._keys) - 1)

@@ -138,7 +138,9 @@ def _padded(words: Words, n: int) -> tuple[U64, I64]:
 
 def sequence_hashes(words: Words) -> U64:
     """One hash per text [n] of its words in their order; 0 for a text without words."""
-    places = np.arange(len(words.hashes), dtype=np.uint64) - np.repeat(words.starts[:-1], words.lengths).astype(np.uint64)
+    places = np.arange(len(words.hashes), dtype=np.uint64) - np.repeat(words.starts[:-1], words.lengths).astype(
+        np.uint64
+    )
     return _between(_sums(mix(words.hashes + places * _STEP)), words.starts)
 
 

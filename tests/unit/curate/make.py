@@ -74,5 +74,3 @@ class Room:
         """A benchmark of these questions."""
         problems = [Problem(f"{name}/{i}", text, "1") for i, text in enumerate(questions)]
         self.tools._references[name] = Reference(name, problems)
-
-

@@ -7,18 +7,22 @@ import random
 from pathlib import Path
 
 import pytest
-
 from perf.edits import LEAKED
+from tests.unit.curate.make import Room
+
 from posttrain.config import parse
 from posttrain.curate.filters import FILTERS
 from posttrain.data import synthetic
 from posttrain.errors import DataError, RecipeError
 from posttrain.records import Problem
-from tests.unit.curate.make import Room
 
-ITEM = "A baker bakes 12 loaves in the morning and sells 5 of them before noon. How many loaves are left for the evening?"
+ITEM = (
+    "A baker bakes 12 loaves in the morning and sells 5 of them before noon. How many loaves are left for the evening?"
+)
 TWIN = ITEM.replace("12", "30").replace("5", "9")
-PASSAGE = "In June a shop gets new bread. " + " ".join(ITEM.split()[:14]) + ", which nobody had thought of in all the years."
+PASSAGE = (
+    "In June a shop gets new bread. " + " ".join(ITEM.split()[:14]) + ", which nobody had thought of in all the years."
+)
 
 
 def test_a_copy_and_a_twin_go_and_a_passage_is_shown(room: Room) -> None:
@@ -92,7 +96,7 @@ def test_planted_contamination_of_the_synthetic_task_is_found(room: Room) -> Non
     decision = room.filter("decontaminate", room.questions(*rows), against=["held"])
     gone = {i for i, kept in enumerate(decision.keep) if not kept}
     recall, precision = recall_and_precision(gone, truth)
-    assert (recall, precision) >= (0.99, 0.95)
+    assert recall >= 0.99
     assert precision >= 0.95
 
 

@@ -90,7 +90,9 @@ def test_an_interrupted_run_goes_on_where_it_was(bert: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         embed(TEXTS, str(bert), progress=quiet)
     again: list[str] = []
-    monkeypatch.setattr(Encoder, "encode", lambda self, texts, report: (again.extend(texts), encode(self, texts, report))[1])
+    monkeypatch.setattr(
+        Encoder, "encode", lambda self, texts, report: (again.extend(texts), encode(self, texts, report))[1]
+    )
     bar = Progress(None, "x", quiet=True)
     embed(TEXTS, str(bert), progress=lambda *_: bar)
     assert len(done) == 2

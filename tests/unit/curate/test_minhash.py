@@ -42,9 +42,7 @@ def test_the_share_of_equal_minima_estimates_the_similarity() -> None:
     given = texts(200)
     found = minhash.shingles(given, 3)
     signed = minhash.signatures(found, 512, seed=0)
-    errors = np.array(
-        [(signed[i] == signed[i + 1]).mean() - jaccard(given[i], given[i + 1]) for i in range(0, 200, 2)]
-    )
+    errors = np.array([(signed[i] == signed[i + 1]).mean() - jaccard(given[i], given[i + 1]) for i in range(0, 200, 2)])
     assert abs(errors.mean()) < 0.01
     assert np.abs(errors).max() < 5 * np.sqrt(0.25 / 512)  # 5 standard errors of a proportion at most
 
@@ -62,7 +60,9 @@ def test_bands_find_a_pair_at_the_threshold(threshold: float) -> None:
     bands, rows = minhash.bands_for(threshold, 128)
     assert bands * rows <= 128
     assert 1 - (1 - threshold**rows) ** bands >= minhash.FOUND
-    assert 1 - (1 - threshold ** (rows + 1)) ** (128 // (rows + 1)) < minhash.FOUND  # and no band is wider than it may be
+    assert (
+        1 - (1 - threshold ** (rows + 1)) ** (128 // (rows + 1)) < minhash.FOUND
+    )  # and no band is wider than it may be
 
 
 def test_twins_are_those_of_all_pairs_compared() -> None:

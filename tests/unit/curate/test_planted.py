@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from perf.edits import SAME
+from tests.unit.curate.make import Room, trace
+
 from posttrain.data import synthetic
 from posttrain.prompts import worked
 from posttrain.records import Problem, Sample
-from tests.unit.curate.make import Room, trace
 
 
 def with_duplicates(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], set[int]]:

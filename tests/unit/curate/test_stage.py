@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from tests.unit.curate.make import problems_of, samples_of, trace
 
 from posttrain.cli import cli, main
 from posttrain.config import parse
@@ -17,12 +18,14 @@ from posttrain.curate.config import CurateConfig
 from posttrain.curate.filters import FILTERS
 from posttrain.errors import DataError, DriftError, RecipeError
 from posttrain.models import load_tokenizer, save_model, tiny_model, train_tokenizer
+from posttrain.models.config import TinyConfig
 from posttrain.pipeline import run_stage
 from posttrain.records import Problem, Sample, Verdict
 from posttrain.store import Manifest, Problems, Samples
-from tests.unit.curate.make import problems_of, samples_of, trace
 
-BAKER = "A baker bakes 12 loaves in the morning and sells 5 of them before noon. How many loaves are left for the evening?"
+BAKER = (
+    "A baker bakes 12 loaves in the morning and sells 5 of them before noon. How many loaves are left for the evening?"
+)
 TRACES = [
     trace(0, "It is 1. The answer is 1.", token_ids=(1, 2), logprobs=(-0.5, -0.25)),
     trace(1, "The answer is 2."),
@@ -127,7 +130,7 @@ def test_two_teachers_answers_keep_their_own_verdicts(tmp_path: Path) -> None:
 
 def test_the_students_tokens_are_counted(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["The answer is 1."] * 20, 300)
-    model = tiny_model(tokenizer, hidden=16, layers=1, heads=2, seed=0)
+    model = tiny_model(tokenizer, TinyConfig(hidden=16, layers=1, heads=2, vocabulary=300), seed=0)
     save_model(model, tokenizer, tmp_path / "student")
     kept = curated(tmp_path, [{"filter": "length", "max": 40}], student=str(tmp_path / "student"))
     rows = pq.read_table(kept.path / "ledger.parquet").to_pylist()
@@ -154,7 +157,10 @@ def test_all_rows_dropped_says_which_step_did_it_and_leaves_the_ledger(tmp_path:
     [
         ([{"filter": "lenght", "max": 3}], "step 1: unknown filter 'lenght'. Did you mean 'length'?"),
         ([{"select": "randm", "budget": 3}], "step 1: unknown selector 'randm'"),
-        ([{"filter": "correct"}, {"filter": "length", "maxx": 3}], "step 2, filter 'length': unknown key 'maxx'. Did you"),
+        (
+            [{"filter": "correct"}, {"filter": "length", "maxx": 3}],
+            "step 2, filter 'length': unknown key 'maxx'. Did you",
+        ),
         ([{"max": 3}], "write {filter: NAME"),
         ([{"filter": "correct", "select": "random"}], "write {filter: NAME"),
         ([{"filter": "length", "max": -1}], "step 1, filter 'length': 'max' is -1"),
@@ -171,7 +177,9 @@ def test_a_step_that_cannot_be_had_is_told_before_the_first_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("posttrain.curate.tools.grade_many", lambda items, spec: pytest.fail("graded in vain"))
-    with pytest.raises(RecipeError, match=r"filter 'length' counts in the student's tokens, and the stage was given no"):
+    with pytest.raises(
+        RecipeError, match=r"filter 'length' counts in the student's tokens, and the stage was given no"
+    ):
         curated(tmp_path, [{"filter": "correct"}, {"filter": "length", "max": 10}])
 
 
@@ -185,7 +193,9 @@ def test_an_interrupted_curation_goes_on_and_ends_the_same(tmp_path: Path, monke
     of = samples_of(tmp_path, TRACES)
     whole = run_stage("curate", {"steps": STEPS}, {"of": of}, tmp_path / "whole", quiet=True, seed=3)
     entry = FILTERS["near_duplicates"]
-    monkeypatch.setattr("posttrain.curate.minhash.first_twins", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        "posttrain.curate.minhash.first_twins", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         run_stage("curate", {"steps": STEPS}, {"of": of}, tmp_path / "kept", quiet=True, seed=3)
     monkeypatch.undo()
@@ -210,7 +220,9 @@ def test_the_command_line_makes_shows_and_explains(tmp_path: Path, capsys: pytes
     samples_of(tmp_path, TRACES)
     made = curated(tmp_path)
     steps = json.dumps([{"filter": "truncated"}])
-    done = CliRunner().invoke(cli, ["curate", f"of={made.path}", f"steps={steps}", f"out={tmp_path / 'again'}", "--quiet"])
+    done = CliRunner().invoke(
+        cli, ["curate", f"of={made.path}", f"steps={steps}", f"out={tmp_path / 'again'}", "--quiet"]
+    )
     assert done.exit_code == 0, done.output
     assert (tmp_path / "again" / "ledger.parquet").exists()
     shown = CliRunner().invoke(cli, ["curate", str(made.path)]).output
@@ -218,7 +230,7 @@ def test_the_command_line_makes_shows_and_explains(tmp_path: Path, capsys: pytes
     assert "2-length" in shown
     way = CliRunner().invoke(cli, ["curate", str(made.path), "--explain", "3"]).output
     assert "row 3 (p3, of traces): dropped by 3-near_duplicates: nearly the same as row 2" in way
-    assert "rule: filter near_duplicates  threshold 0.7" in way
+    assert "rule: filter near_duplicates  threshold 0.6" in way
     assert f"twin_text: {BAKER}" in way
     assert "not reached" in CliRunner().invoke(cli, ["curate", str(made.path), "--explain", "p1"]).output
     assert "--explain" in CliRunner().invoke(cli, ["curate", "--help"]).output

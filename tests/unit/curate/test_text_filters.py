@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+from tests.unit.curate.make import Room, trace
 
 from posttrain.config import parse
 from posttrain.curate.filters import FILTERS
 from posttrain.errors import DataError, RecipeError
-from tests.unit.curate.make import Room, trace
 
 
 def test_length_is_a_window_and_its_score_the_length(room: Room) -> None:
@@ -123,7 +123,9 @@ def test_problems_that_need_a_picture_go(room: Room, question: str, why: str) ->
 
 
 def test_a_figure_of_speech_is_no_picture(room: Room) -> None:
-    rows = room.questions("Tom draws 3 pictures a day. How many in a week?", "She earns a six figure salary. How much is it?")
+    rows = room.questions(
+        "Tom draws 3 pictures a day. How many in a week?", "She earns a six figure salary. How much is it?"
+    )
     assert room.kept("images", rows) == [0, 1]
     drawn = room.questions("[asy] draw(0); [/asy]")
     assert room.kept("images", drawn, drawings=False) == [0]

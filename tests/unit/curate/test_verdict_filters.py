@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-
-from posttrain.errors import DataError, GradingError
-from posttrain.curate.filters import FILTERS
-from posttrain.config import parse
-from posttrain.records import Verdict
 from tests.unit.curate.make import Room, trace
+
+from posttrain.config import parse
+from posttrain.curate.filters import FILTERS
+from posttrain.errors import DataError, GradingError
+from posttrain.records import Verdict
 
 
 def test_wrong_answers_go_and_say_what_was_answered(room: Room) -> None:
@@ -43,7 +43,9 @@ def test_what_was_graded_is_not_graded_again(room: Room, monkeypatch: pytest.Mon
 
 
 def test_rows_without_gold_cannot_be_graded(room: Room) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 rows have neither a verdict nor a gold answer, the first is row 1 \(p1\)"):
+    with pytest.raises(
+        DataError, match=r"1 of 2 rows have neither a verdict nor a gold answer, the first is row 1 \(p1\)"
+    ):
         room.filter("correct", room.rows([trace(0), trace(1, gold=None)]))
 
 
@@ -97,7 +99,9 @@ def test_a_majority_must_be_large_enough(room: Room) -> None:
 
 
 def test_answers_that_the_grader_calls_equal_are_one(room: Room) -> None:
-    rows = room.rows([trace(0, f"The answer is {a}.", index=i, gold="1000") for i, a in enumerate(["1,000", "1000.0", "3"])])
+    rows = room.rows(
+        [trace(0, f"The answer is {a}.", index=i, gold="1000") for i, a in enumerate(["1,000", "1000.0", "3"])]
+    )
     assert room.kept("agreement", rows) == [0, 1]
 
 

@@ -110,6 +110,7 @@ def _in_words(hit: Hit, name: str) -> str:
         "equal": f"the same text as {name}",
         "8-grams": f"holds {hit.containment:.0%} of the 8-grams of {name}",
         "masked 8-grams": f"holds {hit.containment:.0%} of the 8-grams of {name}, numbers masked",
+        "4-grams": f"has the figures of {name} and {hit.containment:.0%} of its 4-grams",
         "13-gram": f"has 13 words in a row in common with {name}",
         "8-gram": f"has 8 words in a row in common with {name}",
         "embedding": f"says nearly what {name} says",
@@ -143,7 +144,7 @@ def _in_other_words(
 
 
 def _threshold(items: NDArray[np.float32], config: DecontaminateConfig) -> float:
-    """Different items of one benchmark are of one genre, and yet different: what is more alike than they are is a find."""
+    """Items of one benchmark are of one genre and yet different: what is more alike than they are is a find."""
     if config.similarity != "calibrated":
         return config.similarity
     if len(items) < 2:

@@ -34,7 +34,7 @@ def exact_duplicates(rows: Rows, config: ExactConfig, tools: Tools) -> Decision:
 
 
 class NearConfig(Config):
-    threshold: float = Field(0.7, gt=0, le=1)
+    threshold: float = Field(0.6, gt=0, le=1)
     """Jaccard similarity of the texts' word n-grams from which two are the same."""
     n: int = Field(3, ge=1)
     permutations: int = Field(minhash.PERMUTATIONS, ge=16, le=1024)
@@ -44,7 +44,7 @@ class NearConfig(Config):
 
 
 def near_duplicates(rows: Rows, config: NearConfig, tools: Tools) -> Decision:
-    """Keeps the first of the rows that are nearly the same (MinHash, then exact Jaccard similarity, which is the score)."""
+    """Keeps the first of nearly equal rows: MinHash, then the exact Jaccard similarity, which is the score."""
     found = minhash.shingles(rows.texts(config.of), config.n)
     twins, similarity = minhash.first_twins(
         found,
@@ -92,9 +92,7 @@ def _figures(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.concatenate(found)
 
 
-def _doubled(
-    rows: Rows, twins: NDArray[np.int64], score: NDArray[np.float64], threshold: float | None
-) -> Decision:
+def _doubled(rows: Rows, twins: NDArray[np.int64], score: NDArray[np.float64], threshold: float | None) -> Decision:
     """`twins`: by position, the kept row that each doubles; -1 for none."""
     keep = twins < 0
     numbers = [None if kept else int(rows.numbers[twin]) for kept, twin in zip(keep, twins, strict=True)]

@@ -48,7 +48,8 @@ def length(rows: Rows, config: LengthConfig, tools: Tools) -> Decision:
 
     def reason(i: int) -> str:
         short = config.min is not None and score[i] < config.min
-        return f"{score[i]:,.0f} {config.unit}, {'fewer' if short else 'more'} than {config.min if short else config.max:,}"
+        bound = f"fewer than {config.min:,}" if short else f"more than {config.max:,}"
+        return f"{score[i]:,.0f} {config.unit}, {bound}"
 
     return decide(score, reason, low=config.min, high=config.max)
 
@@ -67,7 +68,7 @@ class LanguageConfig(Config):
 
 
 def language(rows: Rows, config: LanguageConfig, tools: Tools) -> Decision:
-    """Drops what is in another language by its script and commonest words. Formulas alone speak none: no score, kept."""
+    """Drops what is in another language by its script and commonest words. Formulas alone have no score, and stay."""
     heard = [speaks(text[: config.characters], config.language) for text in rows.texts(config.of)]
     score = np.array([np.nan if said is None else float(said) for said in heard])
     keep = np.array([said is not False for said in heard], dtype=np.bool_)
@@ -115,7 +116,8 @@ def _said_before(words: Words, n: int) -> NDArray[np.float64]:
     new = np.ones(len(grams), np.bool_)
     new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
     different = np.bincount(owners[new], minlength=len(words))
-    return 1 - different / np.maximum(total, 1) * (total > 0) - (total == 0)
+    repeated: NDArray[np.float64] = np.where(total > 0, 1 - different / np.maximum(total, 1), 0.0)
+    return repeated
 
 
 LONGEST_LOOP = 64  # words
@@ -145,7 +147,7 @@ class TruncatedConfig(Config):
 
 
 def truncated(rows: Rows, config: TruncatedConfig, tools: Tools) -> Decision:
-    """Drops responses that ended at the limit of tokens, or within a thought that was never closed. Score: 1 = whole."""
+    """Drops responses that ended at the limit of tokens, or within a thought never closed. Score: 1 = whole."""
     why = ["ended at the limit of tokens" if cut else _unclosed(rows.responses[i]) for i, cut in enumerate(rows.cut)]
     score = np.array([float(not reason) for reason in why])
     return Decision(score > 0, score, None, tuple(why))
@@ -156,7 +158,8 @@ def _unclosed(response: str) -> str:
 
 
 _REFUSALS = re.compile(
-    r"\b(?:I(?:'m| am)? (?:really |very |so )?(?:sorry|apologi[sz]e)\b.{0,60}?\b(?:can(?:'t|not| not)|unable|won't|not able)"
+    r"\b(?:I(?:'m| am)? (?:really |very |so )?(?:sorry|apologi[sz]e)\b"
+    r".{0,60}?\b(?:can(?:'t|not| not)|unable|won't|not able)"
     r"|I (?:can(?:'t|not)|am unable to|'m unable to|am not able to|won't|will not) "
     r"(?:help|assist|provide|answer|comply|fulfil|fulfill|do that|solve|complete|engage|support)"
     r"|as an? (?:AI|artificial intelligence)(?: language)?(?: model| assistant)?,? I"
@@ -239,8 +242,8 @@ def score(rows: Rows, config: ScoreConfig, tools: Tools) -> Decision:
     wrong = next((v for v in values if v is not None and not isinstance(v, int | float)), None)
     if wrong is not None:
         raise DataError(
-            f"filter 'score': column {config.column!r} holds {type(wrong).__name__} ({str(wrong)[:40]!r}), and a window "
-            "is of numbers. Name a numeric column."
+            f"filter 'score': column {config.column!r} holds {type(wrong).__name__} ({str(wrong)[:40]!r}), and a "
+            "window is of numbers. Name a numeric column."
         )
     found = np.array([np.nan if v is None else float(v) for v in values], np.float64)
     missing = np.isnan(found)
@@ -253,7 +256,10 @@ def score(rows: Rows, config: ScoreConfig, tools: Tools) -> Decision:
     high = np.inf if config.max is None else config.max
     keep = np.where(missing, config.missing == "keep", (found >= low) & (found <= high)).astype(np.bool_)
     found = np.where(np.isinf(found), np.nan, found)
-    why = [f"{config.column} is missing" if m else f"{config.column} is {v:.6g}" for v, m in zip(found, missing, strict=True)]
+    why = [
+        f"{config.column} is missing" if m else f"{config.column} is {v:.6g}"
+        for v, m in zip(found, missing, strict=True)
+    ]
     # Kept without a value on purpose: then the window alone is no threshold that every kept row was held against.
     threshold = None if config.missing == "keep" else config.max if config.min is None else config.min
     return Decision(keep, found, threshold, tuple("" if k else w for k, w in zip(keep, why, strict=True)))

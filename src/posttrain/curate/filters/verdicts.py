@@ -29,8 +29,13 @@ def correct(rows: Rows, config: CorrectConfig, tools: Tools) -> Decision:
     """Drops what the grader doesn't call correct. Score: 1 correct, 0 not, none where the grader is undecided."""
     verdicts, new = _judged(rows, config.grading, tools, regrade=config.regrade)
     score = np.array([np.nan if v.correct is None else float(v.correct) for v in verdicts])
-    keep = np.array([v.correct is True or (v.correct is None and config.undecided == "keep") for v in verdicts], np.bool_)
-    why = (f"{v.reason}: answered {_shown(v.extracted)}, gold {_shown(g)}" for v, g in zip(verdicts, rows.golds, strict=True))
+    keep = np.array(
+        [v.correct is True or (v.correct is None and config.undecided == "keep") for v in verdicts], np.bool_
+    )
+    why = (
+        f"{v.reason}: answered {_shown(v.extracted)}, gold {_shown(g)}"
+        for v, g in zip(verdicts, rows.golds, strict=True)
+    )
     notes = {"verdicts": dict(Counter(v.reason for v in verdicts).most_common()), "graded": len(new)}
     reasons = tuple("" if k else w for k, w in zip(keep, why, strict=True))
     return Decision(keep, score, None, reasons, notes=notes, verdicts=new)
@@ -90,7 +95,9 @@ def agreement(rows: Rows, config: AgreementConfig, tools: Tools) -> Decision:
     0. Answers are the same where the grader calls both correct, or reads the same text in both.
     """
     if rows.kind != "samples":
-        raise DataError("filter 'agreement' compares several traces of one problem, and problems have none. Leave it out.")
+        raise DataError(
+            "filter 'agreement' compares several traces of one problem, and problems have none. Leave it out."
+        )
     verdicts, new = _judged(rows, config.grading, tools)
     answers = ["\0gold" if v.correct else v.extracted for v in verdicts]
     groups: dict[str, list[int]] = defaultdict(list)
@@ -144,8 +151,8 @@ def _judged(
     if without:
         raise DataError(
             f"{len(without):,} of {len(rows):,} rows have neither a verdict nor a gold answer, the first is row "
-            f"{rows.numbers[without[0]]} ({rows.ids[without[0]]}), so no grader can judge them. Leave filters that grade "
-            "out, or give traces of problems that have answers."
+            f"{rows.numbers[without[0]]} ({rows.ids[without[0]]}), so no grader can judge them. Leave filters that "
+            "grade out, or give traces of problems that have answers."
         )
     items = [(rows.problem(i), rows.responses[i], rows.cut[i]) for i in open_rows]
     new = dict(zip(open_rows, tools.grade(items, spec), strict=True)) if items else {}

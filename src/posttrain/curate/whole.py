@@ -52,7 +52,8 @@ def curate_rows(
     dropped = {done.step.label: int((~done.decision.keep).sum()) for done in taken}
     if student is not None:
         # `contest` says by it whether two selections had equal budgets.
-        counts["total_tokens"] = int(tools.token_counts(left.texts("both"), "the summary counts tokens").sum())
+        texts = [*left.questions, *left.responses]
+        counts["total_tokens"] = int(tools.token_counts(texts, "the summary counts tokens").sum())
     work.summarise(**counts, considered=len(chosen), kept=len(left), dropped=dropped)
 
 

@@ -215,10 +215,9 @@ def in_words(benchmark: str, baseline: str, rows: Sequence[Mapping[str, Any]]) -
     who = f"none of the {len(rows)} ways beats" if len(rows) > 1 else f"{rows[0]['way']} does not beat"
     best = max(rows, key=lambda r: r["difference"])
     text = f"On {benchmark}, {who} {baseline}; the best is {_numbers(best)}."
-    if best["verdict"].startswith("cannot tell"):
-        if best["detectable"]:
-            more = best["verdict"].removeprefix("cannot tell")
-            text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."
+    if best["verdict"].startswith("cannot tell") and best["detectable"]:
+        more = best["verdict"].removeprefix("cannot tell")
+        text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."
     return text + also
 
 

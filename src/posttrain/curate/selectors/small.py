@@ -24,9 +24,9 @@ def warning(parameters: int | None, budget: int, asked: str) -> str | None:
         return None
     assert parameters is not None
     return (
-        f"{asked} gives a student of {parameters / 1e9:.2g}B parameters {budget:,} hard rows with long traces. Of 3B and "
-        "less they were worse off with long traces than with short ones (arXiv 2502.12143: a 1.5B reached 27.0 and 34.2) "
-        f"and recovered from small hard subsets at {FEW:,} rows and more. Consider select: student_aware."
+        f"{asked} gives a student of {parameters / 1e9:.2g}B parameters {budget:,} hard rows with long traces. Of 3B "
+        "and less they were worse off with long traces than with short ones (arXiv 2502.12143: a 1.5B reached 27.0 and "
+        f"34.2) and recovered from small hard subsets at {FEW:,} rows and more. Consider select: student_aware."
     )
 
 

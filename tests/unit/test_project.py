@@ -131,7 +131,7 @@ def test_naming_a_stage_or_a_light_room_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *modules], capture_output=True, text=True, timeout=120, check=True
     )
-    assert dict(json.loads(line) for line in done.stdout.splitlines()) == dict.fromkeys(modules, [])
+    assert dict(json.loads(line) for line in done.stdout.splitlines()) == {module: [] for module in modules}
 
 
 def test_there_are_recipes() -> None:

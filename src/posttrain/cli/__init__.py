@@ -16,6 +16,7 @@ from posttrain.registry import STAGES
 # verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "explore": "Read a run in the browser: curves, checkpoints × problems, traces side by side, search.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
@@ -39,7 +40,7 @@ VERBS: dict[str, str] = {
 }
 
 # Stages whose verb has flags of its own, in a file of its own.
-WITH_FLAGS = ("traces",)
+WITH_FLAGS = ("traces", "curate")
 
 
 class LazyGroup(click.Group):

@@ -12,9 +12,9 @@ import click
 
 WIDTH = 100
 TIERS = {
-    "drop": "the same text, but for case, spacing and punctuation",
-    "review": "half of the question's 8-grams or more, numbers masked: most likely its twin",
-    "note": "13 words in a row: often only a phrase of the genre",
+    "drop": "the same text, half of the question's 8-grams (numbers as they are or masked), or its figures and 4-grams",
+    "review": "13 words in a row in common: a passage, or a long phrase",
+    "note": "8 words in a row in common: mostly a phrase of the genre",
 }
 
 
@@ -24,7 +24,9 @@ TIERS = {
     "--against", multiple=True, required=True, metavar="BENCHMARK", help="A benchmark's name; may be repeated."
 )
 @click.option("--column", help="Column of TRAINING with the question; its usual names are looked for.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of tier review.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of 8-grams of tier drop."
+)
 @click.option("--show", type=click.IntRange(0), default=5, show_default=True, help="Pairs shown of each tier.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, all pairs included.")
 def contamination(

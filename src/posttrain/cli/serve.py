@@ -55,31 +55,31 @@ def serve(
     from posttrain.store import Checkpoint
 
     key = _key(key_env)
-    bound = bind(host, port)
-    ref = Checkpoint(Path(model)).ref
-    tokenizer = load_tokenizer(ref, revision=revision)
-    if adapter is None:
-        module = load_model(ref, revision=revision, dtype=dtype, device=device)
-    else:
-        module = _adapted(ref, revision, Path(adapter), dtype, device)
-    ends = get_template("chat" if tokenizer.chat_template else "plain").stop_token_ids(tokenizer)
-    engine = NativeEngine(
-        module,
-        pad_id=ends[0],
-        max_batch=max_batch,
-        max_context=max_context,
-        tokenizer=tokenizer,
-        kv_budget=kv_budget,
-        prefill_chunk=prefill_chunk,
-    )
-    served = name or Path(model).name
-    server = Server(engine, tokenizer, served, ends=ends, max_tokens=max_tokens, key=key)
-    address = bound.getsockname()
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    click.echo(f"{served} at http://{shown}:{address[1]}/v1")
-    if engine.fallback:
-        click.echo(f"by the module's own forward, slower than the lean path: {engine.fallback}", err=True)
-    run(server, bound)
+    with bind(host, port) as bound:
+        ref = Checkpoint(Path(model)).ref
+        tokenizer = load_tokenizer(ref, revision=revision)
+        if adapter is None:
+            module = load_model(ref, revision=revision, dtype=dtype, device=device)
+        else:
+            module = _adapted(ref, revision, Path(adapter), dtype, device)
+        ends = get_template("chat" if tokenizer.chat_template else "plain").stop_token_ids(tokenizer)
+        engine = NativeEngine(
+            module,
+            pad_id=ends[0],
+            max_batch=max_batch,
+            max_context=max_context,
+            tokenizer=tokenizer,
+            kv_budget=kv_budget,
+            prefill_chunk=prefill_chunk,
+        )
+        served = name or Path(model).name
+        server = Server(engine, tokenizer, served, ends=ends, max_tokens=max_tokens, key=key)
+        address = bound.getsockname()
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        click.echo(f"{served} at http://{shown}:{address[1]}/v1")
+        if engine.fallback:
+            click.echo(f"by the module's own forward, slower than the lean path: {engine.fallback}", err=True)
+        run(server, bound)
 
 
 def _key(name: str | None) -> str | None:

@@ -48,9 +48,14 @@ def _scores(method: Method, items: Sequence[str]) -> NDArray[np.float64]:
 
 def verdict(found: SeedComparison) -> str:
     """ "better", "worse", or "cannot tell" with the number of seeds that it would take."""
-    if found.p < 1 - found.confidence and found.difference != 0:
-        return "better" if found.difference > 0 else "worse"
-    more = f"; it would take about {found.seeds_needed} seeds of each" if found.seeds_needed else ""
+    return in_words(found.difference, found.p, found.confidence, found.seeds_needed)
+
+
+def in_words(difference: float, p: float, confidence: float, seeds_needed: int | None) -> str:
+    """`verdict` of numbers; `p` may be adjusted for a family of comparisons."""
+    if p < 1 - confidence and difference != 0:
+        return "better" if difference > 0 else "worse"
+    more = f"; it would take about {seeds_needed} seeds of each" if seeds_needed else ""
     return f"cannot tell{more}"
 
 

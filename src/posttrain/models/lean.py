@@ -178,9 +178,7 @@ class Attention(torch.autograd.Function):
         for ((qd, kd, vd), d_out), ((to_q, to_k, to_v), _), p in zip(views, targets, kept, strict=True):
             _bmm(p.transpose(1, 2), d_out, to_v)
             d_scores = _bmm(d_out, vd.transpose(1, 2))
-            run_lean(
-                "causal_softmax_back", dtype, d_scores, p, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1]
-            )
+            run_lean("causal_softmax_back", dtype, d_scores, p, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1])
             _bmm(d_scores, kd, to_q)
             _bmm(d_scores.transpose(1, 2), qd, to_k)
         d_qkv = grad.new_zeros(ctx.shape)

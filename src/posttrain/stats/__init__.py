@@ -14,7 +14,7 @@ from posttrain.stats.intervals import (
 from posttrain.stats.paired import Paired, compare_paired, mcnemar, sign_flip
 from posttrain.stats.power import difference_variance, items_needed, minimal_detectable_difference
 from posttrain.stats.repeated import majority_score, pass_at_k
-from posttrain.stats.seeds import SeedComparison, compare_seeds
+from posttrain.stats.seeds import SeedComparison, compare_seeds, detectable_over_seeds
 from posttrain.stats.trend import Trend, trend
 from posttrain.stats.verdict import in_words
 
@@ -28,6 +28,7 @@ __all__ = [
     "clustered_standard_error",
     "compare_paired",
     "compare_seeds",
+    "detectable_over_seeds",
     "difference_variance",
     "estimate_accuracy",
     "holm",

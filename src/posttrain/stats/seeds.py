@@ -8,6 +8,7 @@ Axes: S seeds, n problems.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,3 +98,16 @@ def _seeds_needed(difference: float, variance: float, confidence: float, power: 
         return None
     factor = float(special.ndtri(0.5 + confidence / 2) + special.ndtri(power))
     return max(2, math.ceil(factor**2 * variance / difference**2))
+
+
+def detectable_over_seeds(
+    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, power: float = 0.8
+) -> float | None:
+    """The smallest difference that these seeds show with the given power, by the spread that they have themselves:
+    (z_{α/2} + z_β) √(s_a²/S_a + s_b²/S_b); None where their spread is not known."""
+    sides = [np.asarray(side, dtype=np.float64) for side in (a, b)]
+    variances = [side.var(ddof=1) / len(side) for side in sides if len(side) > 1]
+    if not variances or sum(variances) == 0:
+        return None
+    factor = float(special.ndtri(0.5 + confidence / 2) + special.ndtri(power))
+    return factor * math.sqrt(sum(variances))

@@ -40,7 +40,8 @@ def test_a_copy_a_twin_and_a_stranger_are_told_apart(benchmark: str, tmp_path: P
     twin = ITEM.replace("12", "30").replace("5", "9")
     training = rows(tmp_path, "What is 2 + 2?", ITEM.upper(), twin)
     (found,) = json.loads(run(training, "--against", benchmark, "--json"))
-    assert {pair["row"]: pair["tier"] for pair in found["pairs"]} == {1: "drop", 2: "review"}
+    assert {pair["row"]: pair["tier"] for pair in found["pairs"]} == {1: "drop", 2: "drop"}
+    assert [pair["sign"] for pair in found["pairs"]] == ["equal", "masked 8-grams"]
     said = run(training, "--against", benchmark)
     assert "3 training rows against 1 questions" in said
     assert twin[:60] in said

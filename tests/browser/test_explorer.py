@@ -213,7 +213,9 @@ def test_curves_grow_while_the_run_goes_on(watched: Watched, run: Path) -> None:
     assert page.locator("h2 .state.running").inner_text() == "step 2 of 99"
     metrics = Metrics(run / "live" / "metrics.jsonl")
     metrics.log(3, loss=0.5)
-    page.wait_for_function("() => document.querySelector('h2 .state.running').textContent === 'step 3 of 99'", timeout=8_000)
+    page.wait_for_function(
+        "() => document.querySelector('h2 .state.running').textContent === 'step 3 of 99'", timeout=8_000
+    )
 
 
 def test_the_folder_of_pages_works_from_a_file(browser: Any, run: Path, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ function toRow(step) {
   for (const element of all("tr.here")) element.classList.remove("here");
   rows[row].classList.add("here");
   rows[row].scrollIntoView({ block: "nearest" });
+  rows[row].querySelector("a").focus({ preventScroll: true });
   return true;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import time
@@ -90,7 +91,8 @@ def serve(site: Site, bound: socket.socket, token: str) -> None:
     assert site.keeper is not None
     site.keeper.start()
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            uvicorn.Server(config).run(sockets=[bound])
     finally:
         site.keeper.close()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from urllib.parse import unquote
 
 import pytest
 
+from posttrain.cli import main
 from posttrain.errors import StoreError
 from posttrain.explorer.export import export
-
-Verb = Callable[..., "CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +63,16 @@ def test_an_empty_run_exports_pages_that_say_so(tmp_path: Path) -> None:
     assert "There are no samples here yet" in (tmp_path / "out" / "map.html").read_text()
 
 
-def test_the_command_line_exports_and_refuses_with_one_message(posttrain: Verb, made: Path, tmp_path: Path) -> None:
-    done = posttrain("explore", str(made), "--static", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    assert "pages" in done.stdout
-    refused = posttrain("explore", str(tmp_path / "absent"))
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert "is not a folder" in refused.stderr
+def test_the_command_line_exports_and_refuses_with_one_message(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explore", str(made), "--static", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    assert "pages" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["explore", str(tmp_path / "absent")])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "is not a folder" in told

@@ -20,7 +20,8 @@ function keep(key, value) {
 function carry(link) {
   const carried = new URLSearchParams(state);
   carried.delete("at");
-  link.hash = carried.toString();
+  const hash = carried.toString();
+  link.setAttribute("href", link.getAttribute("href").split("#")[0] + (hash ? `#${hash}` : ""));
 }
 
 // -- switches ---------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def weights(plan: dict[str, Any]) -> dict[str, float]:
 
 def in_words(plan: dict[str, Any]) -> str:
     """What was chosen, for the person who watches."""
-    size = f", {plan['parameters'] / 1e9:.2g}B parameters" if plan["parameters"] else ""
+    size = f", {plan['parameters']:,} parameters" if plan["parameters"] else ""
     own = f" ({', '.join(plan['overruled'])} as given)" if plan["overruled"] else ""
     return (
         f"student solves {100 * plan['mean_pass_rate']:.0f} % of {plan['attempts']} attempts{size}: "

@@ -28,6 +28,13 @@ class Made:
         return self.manifest.stage if self.manifest else "from outside"
 
     @property
+    def is_hub_name(self) -> bool:
+        """Whether it is a model of the hub (owner/name), and not a folder that is gone."""
+        name = str(self.path)
+        named = name.count("/") == 1 and not name.startswith(("/", "."))
+        return self.manifest is None and not self.path.is_dir() and named
+
+    @property
     def summary(self) -> dict[str, Any]:
         return {k: v for k, v in (self.manifest.summary if self.manifest else {}).items() if k not in HIDDEN}
 

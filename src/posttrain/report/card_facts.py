@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from posttrain.errors import DataError
+from posttrain.errors import DataError, RecipeError, did_you_mean
 from posttrain.hub.names import NAMES
-from posttrain.report.cards import DatasetFacts, ModelFacts, Origin
+from posttrain.report.cards import DatasetFacts, ModelFacts, Origin, dataset_card, model_card
 from posttrain.report.hyperparameters import hyperparameters
 from posttrain.report.lineage import Made, ancestry, certificate_lines
 from posttrain.report.selection import selections
-from posttrain.store import Artifact, Checkpoint
+from posttrain.store import KINDS, Artifact, Checkpoint, Manifest, Scores
 
 TABLES = {
     "problems": ("problems.parquet", "Problems with checkable answers"),
@@ -124,3 +124,41 @@ def _way(made: Sequence[Made]) -> tuple[Origin, ...]:
     return tuple(
         Origin(m.name, m.stage, m.inputs, m.digest, m.manifest.seconds if m.manifest else None) for m in made
     )
+
+
+def card_of(folder: Path, evaluations: Sequence[Path] = (), *, name: str | None = None, license: str | None = None) -> str:
+    """The card of whatever artifact stands in `folder`, with its scores in these evaluations.
+
+    DataError where that is neither a model nor data; RecipeError where an evaluation doesn't have the model.
+    """
+    manifest = Manifest.read(folder)
+    if manifest is not None and manifest.status != "finished":
+        raise DataError(f"{folder} is not finished, and a card says what is. Finish the stage that makes it first.")
+    label = name or folder.resolve().name
+    if manifest is not None and manifest.kind in TABLES:
+        return dataset_card(dataset_facts(KINDS[manifest.kind](folder, label), license=license))
+    model = Checkpoint(folder, label)
+    if manifest is None and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
+        raise DataError(f"{folder} is neither an artifact nor a model. Give a stage's folder or a model folder.")
+    if manifest is not None and manifest.kind != Checkpoint.kind:
+        raise DataError(f"{folder} holds {manifest.kind}, and cards are of models, problems and samples.")
+    entries = [e for path in evaluations for e in _entries(path, folder)]
+    facts = model_facts(
+        model,
+        scores=[{"name": label, **e} for e in entries],
+        settings={e["fingerprint"]: e["settings"] for e in entries},
+        license=license,
+    )
+    return model_card(facts)
+
+
+def _entries(evaluation: Path, model: Path) -> list[dict[str, Any]]:
+    """Of the model called like the folder, or of the only one."""
+    found: list[dict[str, Any]] = Scores(evaluation).read().get("entries", [])
+    names = list(dict.fromkeys(str(e["model"]) for e in found))
+    wanted = names[0] if len(names) == 1 else model.resolve().name
+    if wanted not in names:
+        raise RecipeError(
+            f"{evaluation} has no model {wanted!r}.{did_you_mean(wanted, names)} It has: {', '.join(names) or 'none'}."
+        )
+    return [e for e in found if e["model"] == wanted]

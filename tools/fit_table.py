@@ -77,10 +77,13 @@ def rows() -> Iterator[list[str]]:
 
 
 def _cell(method: str, shape: Shape, count: int, gpu: Gpu) -> str:
+    if count > 1 and method.startswith("GRPO"):
+        return "–"  # rl trains in one process
     with planned_on(gpu):
         costs = told(method, shape, count)
     memory, seconds = costs["memory_bytes"], costs["seconds"]
-    assert memory is not None and seconds is not None
+    assert memory is not None
+    assert seconds is not None
     size = cost_in_words("memory_bytes", memory)
     if memory > gpu.usable:
         return f"no ({size})"

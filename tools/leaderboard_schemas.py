@@ -1,4 +1,4 @@
-"""Writes the JSON schemas of submissions and boards that ship with the package: ``python tools/leaderboard_schemas.py``."""
+"""Writes the JSON schemas of submissions and boards that the package ships: ``python tools/leaderboard_schemas.py``."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=FOLDER, metavar="DIR|RUN...")
 @click.option("--problems", multiple=True, type=FOLDER, help="Folder of problems with the golds to grade by.")
-@click.option("--target", type=click.FloatRange(0, 1), help="Time to this validation accuracy [0.9 of the best entry's].")
+@click.option(
+    "--target", type=click.FloatRange(0, 1), help="Time to this validation accuracy [0.9 of the best entry's]."
+)
 @click.option("--title", default="Leaderboard", show_default=True)
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), default=0.95)
 @click.option("--programs", is_flag=True, help="Run submitted programs, in the sandbox, where grading needs it.")
@@ -27,8 +29,12 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--static", type=FOLDER, help="Write the board as a site of files into this folder.")
 @click.option("--submit", type=FOLDER, help="Write the entries of runs as submissions into this folder, and no board.")
 @click.option("--host", is_flag=False, flag_value="127.0.0.1", help="Serve it, read-only, on this address [127.0.0.1].")
-@click.option("--port", default=8400, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free.")
-@click.option("--every", default=30.0, show_default=True, type=click.FloatRange(1), help="Seconds between looks for news.")
+@click.option(
+    "--port", default=8400, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free."
+)
+@click.option(
+    "--every", default=30.0, show_default=True, type=click.FloatRange(1), help="Seconds between looks for news."
+)
 def leaderboard(
     paths: tuple[Path, ...],
     problems: tuple[Path, ...],

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @recipe_arguments
-@click.option("--on", "gpus", multiple=True, metavar="GB|NxGB", help="Would it fit? On a GPU of 24 GB: 24; on four of 80: 4x80.")
+@click.option(
+    "--on", "gpus", multiple=True, metavar="GB|NxGB", help="Would it fit? On a GPU of 24 GB: 24; on four of 80: 4x80."
+)
 @click.option("--prices", type=click.Path(path_type=Path), help="A YAML file of GPUs: memory, speed, price.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with every stage's resolved config.")
 def plan(

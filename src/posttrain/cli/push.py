@@ -11,7 +11,9 @@ import click
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--repo", help="owner/name on the Hub [default: where the stage pushed to].")
 @click.option("--revision", default="main", show_default=True, help="The branch, for a folder that is itself a model.")
-@click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A card to send as README.md.")
+@click.option(
+    "--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A card to send as README.md."
+)
 @click.option("--public", is_flag=True, help="A repository that is made now is public.")
 def push(folder: Path, repo: str | None, revision: str, public: bool, card: Path | None) -> None:
     """Send a model folder or a data set of traces to the Hub, or what a training stage could not send.

@@ -44,9 +44,9 @@ def push_folder(
 ) -> str:
     """Commits the files of `folder` to each of `branches` (made where missing; `main` is always there).
 
-    card: a file that goes along as README.md, in place of one in the folder. Returns the commit on the first branch. The
-    repository is made where there is none. PushError when the token has no
-    write access, when the repository's storage is full, and when the Hub can't be reached.
+    card: a file that goes along as README.md, in place of one in the folder. Returns the commit on the first branch.
+    The repository is made where there is none. PushError when the token has no write access, when the repository's
+    storage is full, and when the Hub can't be reached.
     """
     check_token(repo)
     from huggingface_hub import HfApi

@@ -1,6 +1,4 @@
-"""The leaderboard: runs and submissions on the same problems, regraded, ranked as far as noise allows."""
+"""The leaderboard: runs and submissions on the same problems, regraded, ranked as far as noise allows.
 
-from posttrain.leaderboard.build import build_board
-from posttrain.leaderboard.schema import Board, Submission
-
-__all__ = ["Board", "Submission", "build_board"]
+Nothing is imported here: the process that reads strangers' files (child.py) starts with what it needs and no more.
+"""

@@ -80,9 +80,7 @@ class Builder:
         place = {id(g): i for i, g in enumerate(decided)}
         best = max((g.measures["accuracy"] for g in decided), default=0.0)
         target = self.target if self.target is not None else round(REACHED * best, 4) or None
-        entries = [
-            _entry(g, name, ranking, place.get(id(g)), target) for g, name in zip(group, names, strict=True)
-        ]
+        entries = [_entry(g, name, ranking, place.get(id(g)), target) for g, name in zip(group, names, strict=True)]
         entries.sort(key=lambda e: (e.rank is None, -e.accuracy, e.name))
         claim = group[0].candidate.claim
         return Table(

@@ -39,7 +39,7 @@ class Golds:
             found = self._in_given(settings, digest) or self._registered(settings, digest)
             if found is None:
                 raise DataError(
-                    f"the problems of {str(settings.get('benchmark'))[:80]!r} are not here, so its answers can't be graded. "
+                    f"the problems of {str(settings.get('benchmark'))[:80]!r} are not here, so it can't be graded. "
                     "Give them by --problems, or a run that was evaluated on them."
                 )
             self.known[digest] = {p.id: p for p in found}

@@ -28,7 +28,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Site:
-    """All pages by path (``index.html``, ``entry/….html``, ``board.json`` …), and the policy that they are read under."""
+    """All pages by path (``index.html``, ``entry/….html``, ``board.json`` …), and the policy to read them under."""
 
     pages: dict[str, Page]
     policy: str

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from posttrain.stats import compare_paired, holm
+from posttrain.stats import compare_paired, holm, standard_error
 from posttrain.stats.paired import Paired
 
 FLIPS = 9_999  # resamples of the sign-flip test: its smallest p is 1 / (FLIPS + 1)
+Scores = NDArray[np.float64]
 Test = Literal["mcnemar", "sign-flip", "t", "none"]
 
 
@@ -39,22 +40,19 @@ class Ranking:
     test: Test
 
 
-def rank(scores: Sequence[NDArray[np.float64]], samples_per_item: int, confidence: float = 0.95) -> Ranking:
+def rank(scores: Sequence[Scores], samples_per_item: int, confidence: float = 0.95) -> Ranking:
     """scores: per entry [n], all over the same problems in the same order. At least one entry."""
     m = len(scores)
     means = [float(s.mean()) for s in scores]
     first = means.index(max(means))
     pairs = list(itertools.combinations(range(m), 2))
-    compared = [
-        compare_paired(scores[a], scores[b], samples_per_item=samples_per_item, confidence=confidence) for a, b in pairs
-    ]
-    test, p_values = _p_values(compared, confidence)
-    adjusted = holm(p_values) if pairs else []
+    test, compared = _all_pairs([(scores[a], scores[b]) for a, b in pairs], samples_per_item, confidence)
+    adjusted = holm([p for _, p in compared]) if pairs else []
     better = np.zeros((m, m), dtype=bool)  # better[i, j]: i is better than j beyond noise
-    for (a, b), c, p in zip(pairs, compared, adjusted, strict=True):
-        if p < 1 - confidence and c.difference != 0:
-            better[(b, a) if c.difference > 0 else (a, b)] = True
-    known = {pair: p for pair, p in zip(pairs, adjusted, strict=True)}
+    for (a, b), (difference, _), p in zip(pairs, compared, adjusted, strict=True):
+        if p < 1 - confidence and difference != 0:
+            better[(b, a) if difference > 0 else (a, b)] = True
+    known = dict(zip(pairs, adjusted, strict=True))
     ahead = [
         None
         if i == first
@@ -72,20 +70,25 @@ def rank(scores: Sequence[NDArray[np.float64]], samples_per_item: int, confidenc
     )
 
 
-def _p_values(compared: Sequence[Paired], confidence: float) -> tuple[Test, list[float]]:
-    """Each comparison's own p-value; in a family so large that the permutation test's smallest p could never pass
-    Holm's first step, that of the paired t test."""
-    if not compared:
+def _all_pairs(
+    pairs: Sequence[tuple[Scores, Scores]], samples_per_item: int, confidence: float
+) -> tuple[Test, list[tuple[float, float]]]:
+    """(second − first, p) of every pair, and the test that gave p.
+
+    In a family so large that the permutation test's smallest p could hardly pass Holm's first step, the paired t test.
+    """
+    if not pairs:
         return "none", []
-    if any(c.test == "sign-flip" for c in compared):
-        if len(compared) / (FLIPS + 1) >= (1 - confidence) / 2:
-            return "t", [_t_test(c) for c in compared]
-        return "sign-flip", [c.p for c in compared]
-    return "mcnemar", [c.p for c in compared]
+    if samples_per_item > 1 and len(pairs) / (FLIPS + 1) >= (1 - confidence) / 2:
+        return "t", [_t_test(second - first) for first, second in pairs]
+    found = [compare_paired(a, b, samples_per_item=samples_per_item, confidence=confidence) for a, b in pairs]
+    test: Test = "sign-flip" if any(c.test == "sign-flip" for c in found) else "mcnemar"
+    return test, [(c.difference, c.p) for c in found]
 
 
-def _t_test(c: Paired) -> float:
-    """Two-sided, of the mean difference over n problems."""
-    if c.se == 0:
-        return 1.0 if c.difference == 0 else 1 / (FLIPS + 1)
-    return float(2 * stats.t.sf(abs(c.difference) / c.se, c.n - 1))
+def _t_test(differences: Scores) -> tuple[float, float]:
+    """The mean of [n] differences with the two-sided p of its being 0."""
+    mean, se = float(differences.mean()), standard_error(differences)
+    if se == 0:
+        return mean, 1.0 if mean == 0 else 1 / (FLIPS + 1)
+    return mean, float(2 * stats.t.sf(abs(mean) / se, differences.size - 1))

@@ -1,7 +1,7 @@
 """Answers of a stranger's Parquet file. The file is opened here and parsed in a process of its own.
 
 That process has no keys in its environment and a bound on memory, time and what it may write, so that a file made to
-harm the parser costs an entry and not the board. Nothing is unpickled: only columns of plain strings and numbers are read.
+harm the parser costs an entry and not the board. Nothing is unpickled: only columns of strings and numbers are read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from posttrain.errors import DataError
 from posttrain.leaderboard.limits import Limits
@@ -37,7 +37,7 @@ class Answer:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, name: str, largest: int) -> Iterator[IO[bytes]]:
+def opened(folder: Path, name: str, largest: int) -> Iterator[BufferedReader]:
     """The regular file `name` below `folder`. DataError where it leads elsewhere, is no file, or is too large.
 
     No link is followed, on no step of the way: a link may lead anywhere on this machine.
@@ -63,7 +63,9 @@ def opened(folder: Path, name: str, largest: int) -> Iterator[IO[bytes]]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{shown!r} is not there. Put the file into the submission's folder.") from None
     except OSError as error:
-        raise DataError(f"{shown!r} can't be read ({error.strerror}). Give a regular file; links are not followed.") from None
+        raise DataError(
+            f"{shown!r} can't be read ({error.strerror}). Give a regular file; links are not followed."
+        ) from None
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""Candidates graded by the board: every answer against the board's own golds, with the grading that its settings name."""
+"""Candidates graded by the board: every answer against its own golds, with the grading that the settings name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Graded:
     def differs(self) -> bool:
         """Whether the claim is not what the board found."""
         claim = self.candidate.claim
-        return not math.isclose(claim.accuracy, self.measures["accuracy"], abs_tol=SAME) or claim.n != self.measures["n"]
+        return (
+            not math.isclose(claim.accuracy, self.measures["accuracy"], abs_tol=SAME) or claim.n != self.measures["n"]
+        )
 
 
 @dataclass
@@ -62,7 +64,9 @@ class Regrader:
             raise DataError("its settings are of another benchmark than it names. Submit what the evaluation wrote.")
         spec = str(settings.get("grading"))
         if spec not in SPECS:
-            raise DataError(f"it was graded by {clean(spec, 60)!r}, which the board can't do. Known: {', '.join(sorted(SPECS))}.")
+            raise DataError(
+                f"it was graded by {clean(spec, 60)!r}, which the board can't do. Known: {', '.join(sorted(SPECS))}."
+            )
         if spec in RUN_PROGRAMS and candidate.kind == "submission" and not self.programs:
             raise DataError("grading it would run its programs here. Allow that with --programs.")
         if candidate.rows is not None:
@@ -96,7 +100,10 @@ def check_answers(answers: Sequence[Answer], problems: Mapping[str, Problem], se
     sampling = settings.get("sampling")
     drawn = sampling.get("n", 1) if isinstance(sampling, dict) else 1
     if not isinstance(drawn, int) or len(seen) != drawn * len(problems):
-        raise DataError(f"it has {len(seen):,} answers where its settings say {clean(str(drawn), 20)} to each of {len(problems):,} problems.")
+        raise DataError(
+            f"it has {len(seen):,} answers where its settings say {clean(str(drawn), 20)} to each of "
+            f"{len(problems):,} problems."
+        )
 
 
 def verdicts(answers: Sequence[Answer], problems: Mapping[str, Problem], spec: str) -> list[Sample]:

@@ -62,7 +62,7 @@ class Behind(Config):
 
 
 class Entry(Config):
-    """A row of a board. Every number but `claimed`, seconds, dollars and the curve's comes from the board's own grading."""
+    """A row of a board. But for `claimed`, seconds and dollars every number comes from the board's own grading."""
 
     id: str
     name: str
@@ -129,7 +129,8 @@ class Board(Config):
 
 def schemas() -> dict[str, str]:
     """File name → JSON Schema of what we read and write, as text."""
-    return {
-        f"{name}.schema.json": json.dumps(model.model_json_schema(mode=mode), indent=2, ensure_ascii=False) + "\n"
-        for name, model, mode in (("submission", Submission, "validation"), ("board", Board, "serialization"))
+    told = {
+        "submission": Submission.model_json_schema(mode="validation"),
+        "board": Board.model_json_schema(mode="serialization"),
     }
+    return {f"{name}.schema.json": json.dumps(s, indent=2, ensure_ascii=False) + "\n" for name, s in told.items()}

@@ -82,7 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
         """On this machine's own address no other name is answered, so that no page of another site can read it."""
         if not self.server.local:
             return True
-        host = (self.headers.get("Host") or "").rsplit(":", 1)[0] if "]" not in (self.headers.get("Host") or "") else "::1"
+        host = (
+            (self.headers.get("Host") or "").rsplit(":", 1)[0] if "]" not in (self.headers.get("Host") or "") else "::1"
+        )
         return host in ("localhost", "127.0.0.1", "::1", str(self.server.server_address[0]))
 
     def _say(self, status: int, text: str) -> None:

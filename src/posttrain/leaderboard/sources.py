@@ -33,7 +33,7 @@ class Rows:
 
     @property
     def path(self) -> Path:
-        return self.folder / self.entry["folder"] / "samples.parquet"
+        return self.folder / str(self.entry["folder"]) / "samples.parquet"
 
     def answers(self) -> tuple[list[Answer], str]:
         import pyarrow.parquet as pq
@@ -102,7 +102,9 @@ def find_sources(paths: Sequence[Path], limits: Limits) -> Sources:
         elif (path / EVALUATION).is_file():
             _add_evaluation(path, found)
         elif not _add_children(path, limits, found):
-            raise RecipeError(f"{path} has {_what_stands(path)}. Give a run with a finished evaluation, or submissions.")
+            raise RecipeError(
+                f"{path} has {_what_stands(path)}. Give a run with a finished evaluation, or submissions."
+            )
     return found
 
 
@@ -123,7 +125,8 @@ def _add_children(path: Path, limits: Limits, found: Sources) -> bool:
             continue
         else:
             evaluations = [p.parent for p in sorted(child.glob(f"*/{EVALUATION}")) if "@" not in p.parent.name]
-            seen = any([_add_evaluation(p, found) for p in evaluations]) or seen
+            for evaluation in evaluations:
+                seen = _add_evaluation(evaluation, found) or seen
     return seen
 
 
@@ -143,7 +146,10 @@ def _add_evaluation(path: Path, found: Sources) -> bool:
     """The entries of one evaluation of ours, which is trusted; False where it isn't finished."""
     manifest = Manifest.read(path)
     if manifest is not None and manifest.status != "finished":
-        found.refuse(f"{path.resolve().parent.name}/{path.name}", f"{path.name} is not finished: its run is still going, or was interrupted")
+        found.refuse(
+            f"{path.resolve().parent.name}/{path.name}",
+            f"{path.name} is not finished: its run is still going, or was interrupted",
+        )
         return False
     for entry in Scores(path).read().get("entries", ()):
         claim = Claim(
@@ -178,7 +184,10 @@ def _add_submission(folder: Path, limits: Limits, found: Sources) -> None:
         found.refuse(folder.name, str(error))
         return
     effort = Effort(
-        submission.seconds, submission.dollars, submission.hardware, tuple((p.seconds, p.accuracy) for p in submission.curve)
+        submission.seconds,
+        submission.dollars,
+        submission.hardware,
+        tuple((p.seconds, p.accuracy) for p in submission.curve),
     )
     asked = [claim.fingerprint for claim in submission.results]
     if len(set(asked)) < len(asked):
@@ -208,16 +217,19 @@ def read_submission(folder: Path, limits: Limits) -> Submission:
     with opened(folder, DESCRIPTION, limits.description_bytes) as file:
         text = file.read(limits.description_bytes + 1)
     try:
-        fingerprint(json.loads(text))  # what has no canonical form (infinities, halves of characters) can have no fingerprint
+        fingerprint(
+            json.loads(text)
+        )  # what has no canonical form (infinities, halves of characters) can have no fingerprint
         return Submission.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise DataError(f"{DESCRIPTION}: {clean(where, 80)}: {first['msg']}. submission.schema.json says what it must be.") from None
+        raise DataError(
+            f"{DESCRIPTION}: {clean(where, 80)}: {first['msg']}. submission.schema.json says what it must be."
+        ) from None
     except (ValueError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else clean(str(error), 120)
         raise DataError(f"{DESCRIPTION} is no JSON: {said}. Write it anew.") from None
-
 
 
 def iter_names(candidates: Sequence[Candidate]) -> Iterator[str]:

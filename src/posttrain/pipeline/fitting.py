@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from posttrain.models.gpus import Gpu, planned_on
 from posttrain.pipeline.graph import Graph, Node
 from posttrain.pipeline.plan import cost_in_words, plan_graph, table_in_words, total
@@ -84,13 +86,17 @@ def _spread(node: Node, count: int) -> Node:
     if launch is None or launch.world > 1:
         return node
     quantised = getattr(node.config, "quantize", None) is not None
-    more = launch.model_copy(update={"processes": count, "strategy": "ddp" if quantised else SHARDED})
-    return dataclasses.replace(node, config=node.config.model_copy(update={"launch": more}))
+    more = {"processes": count, "strategy": "ddp" if quantised else SHARDED}
+    try:
+        config = type(node.config).model_validate({**node.config.model_dump(exclude_unset=True), "launch": more})
+    except ValidationError:  # a stage that trains in one process
+        return node
+    return dataclasses.replace(node, config=config)
 
 
 def describe_fits(fits: Sequence[Fit], as_of: str) -> str:
     """For people."""
-    rows = [("GPUs", "fits", "largest stage", "memory of one", "of", "time", "money")]
+    rows: list[tuple[str, ...]] = [("GPUs", "fits", "largest stage", "memory of one", "of", "time", "money")]
     for one in fits:
         name, size = one.largest or ("-", None)
         rows.append(

@@ -19,7 +19,11 @@ def analyse(models: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[s
             "a": c["a"],
             "b": c["b"],
             "benchmark": c["benchmark"],
-            "says": [*_outcome(c), *_parts(c), *_sides(entries[c["a"], c["benchmark"]], entries[c["b"], c["benchmark"]])],
+            "says": [
+                *_outcome(c),
+                *_parts(c),
+                *_sides(entries[c["a"], c["benchmark"]], entries[c["b"], c["benchmark"]]),
+            ],
         }
         for c in comparisons
     ]

@@ -61,7 +61,9 @@ def dataset_facts(data: Artifact, *, license: str | None = None) -> DatasetFacts
     manifest = data.manifest()
     kind = manifest.kind if manifest else data.kind
     if kind not in TABLES:
-        raise DataError(f"{data.path} holds {kind}, and a dataset card is about problems or samples. Give such a folder.")
+        raise DataError(
+            f"{data.path} holds {kind}, and a dataset card is about problems or samples. Give such a folder."
+        )
     file, what = TABLES[kind]
     path = data.path / file
     if not path.is_file():
@@ -94,7 +96,11 @@ def _columns(path: Path) -> list[str]:
 
 def _called(teacher: Any) -> str:
     """A teacher's name, also where it is written as a mapping."""
-    return str(teacher.get("name") or teacher.get("model") or "a teacher") if isinstance(teacher, Mapping) else str(teacher)
+    return (
+        str(teacher.get("name") or teacher.get("model") or "a teacher")
+        if isinstance(teacher, Mapping)
+        else str(teacher)
+    )
 
 
 def _base(made: Sequence[Made]) -> str | None:
@@ -121,12 +127,12 @@ def _datasets(made: Sequence[Made]) -> tuple[str, ...]:
 
 
 def _way(made: Sequence[Made]) -> tuple[Origin, ...]:
-    return tuple(
-        Origin(m.name, m.stage, m.inputs, m.digest, m.manifest.seconds if m.manifest else None) for m in made
-    )
+    return tuple(Origin(m.name, m.stage, m.inputs, m.digest, m.manifest.seconds if m.manifest else None) for m in made)
 
 
-def card_of(folder: Path, evaluations: Sequence[Path] = (), *, name: str | None = None, license: str | None = None) -> str:
+def card_of(
+    folder: Path, evaluations: Sequence[Path] = (), *, name: str | None = None, license: str | None = None
+) -> str:
     """The card of whatever artifact stands in `folder`, with its scores in these evaluations.
 
     DataError where that is neither a model nor data; RecipeError where an evaluation doesn't have the model.

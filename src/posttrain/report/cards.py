@@ -78,14 +78,20 @@ class DatasetFacts:
 
 def model_card(facts: ModelFacts) -> str:
     """README.md of a model on the Hub. Evaluation results stand in its metadata as a model-index."""
-    head: dict[str, Any] = {"library_name": "peft" if facts.adapter else "transformers", "pipeline_tag": "text-generation"}
+    head: dict[str, Any] = {
+        "library_name": "peft" if facts.adapter else "transformers",
+        "pipeline_tag": "text-generation",
+    }
     if facts.base:
         head |= {"base_model": facts.base, "base_model_relation": "adapter" if facts.adapter else "finetune"}
     if facts.license:
         head["license"] = facts.license
     if facts.datasets:
         head["datasets"] = list(facts.datasets)
-    head["tags"] = ["posttrain", *dict.fromkeys(o.stage for o in facts.way if o.stage in ("sft", "rl", "dpo", "pretrain"))]
+    head["tags"] = [
+        "posttrain",
+        *dict.fromkeys(o.stage for o in facts.way if o.stage in ("sft", "rl", "dpo", "pretrain")),
+    ]
     if facts.scores:
         results = [_result(m, facts.settings.get(str(m["fingerprint"]), {})) for m in facts.scores]
         head["model-index"] = [{"name": facts.name, "results": results}]
@@ -154,7 +160,11 @@ def _result(m: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]
         if m[f"{kind}_rate"] is not None
     ]
     args = {k: v for k, v in settings.items() if k in ("template", "n_shots", "grading", "sampling") and v is not None}
-    headline = {"type": "accuracy", "name": f"accuracy, %, n = {m['n']}, {level}", "value": round(100 * m["accuracy"], 2)}
+    headline = {
+        "type": "accuracy",
+        "name": f"accuracy, %, n = {m['n']}, {level}",
+        "value": round(100 * m["accuracy"], 2),
+    }
     return {
         "task": {"type": "text-generation", "name": "Text Generation"},
         "dataset": {
@@ -169,7 +179,11 @@ def _result(m: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]
 
 def _lead(facts: ModelFacts) -> str:
     kind = "A LoRA adapter for" if facts.adapter else "Trained from"
-    start = f"{kind} [{facts.base}](https://huggingface.co/{facts.base}), {HOME}." if facts.base else f"{HOME.capitalize()}."
+    start = (
+        f"{kind} [{facts.base}](https://huggingface.co/{facts.base}), {HOME}."
+        if facts.base
+        else f"{HOME.capitalize()}."
+    )
     if not facts.scores:
         return f"{start} It was not evaluated."
     told = [
@@ -211,9 +225,7 @@ def _selection(selections: Sequence[Selection]) -> list[str]:
 def _certificate(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     if not lines:
         return []
-    rows = [
-        [c["artifact"], cell(c["line"]), "ok" if c["ok"] else "**not ok**", cell(brief(c["facts"]))] for c in lines
-    ]
+    rows = [[c["artifact"], cell(c["line"]), "ok" if c["ok"] else "**not ok**", cell(brief(c["facts"]))] for c in lines]
     return ["## Certificate", markdown(["artifact", "check", "result", "facts"], rows)]
 
 

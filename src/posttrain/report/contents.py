@@ -68,7 +68,9 @@ class Contents:
             "headlines": self.headlines,
             "analysis": self.analysis,
             "published": self.published,
-            "hyperparameters": {} if told is None else {k: dict(zip(told.columns, v, strict=True)) for k, v in told.rows.items()},
+            "hyperparameters": {}
+            if told is None
+            else {k: dict(zip(told.columns, v, strict=True)) for k, v in told.rows.items()},
             "selection": [asdict(s) for s in self.selections],
             "certificate": self.certificate,
             "settings": self.settings,
@@ -126,7 +128,10 @@ def _baseline_first(found: Mapping[str, Mapping[str, Answers]], baseline: str | 
 
 
 def _published(
-    config: ReportConfig, models: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, Any]], made: Sequence[Made]
+    config: ReportConfig,
+    models: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any]],
+    made: Sequence[Made],
 ) -> list[dict[str, Any]]:
     if config.published is False:
         return []

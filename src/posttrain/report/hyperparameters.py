@@ -9,7 +9,7 @@ from typing import Any
 from posttrain.report.lineage import Made
 
 TRAINING = ("pretrain", "sft", "rl", "dpo")
-UNSAID = (None, "", [], {})  # values of a key that is not set
+UNSAID: tuple[Any, ...] = (None, "", [], {})  # values of a key that is not set
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def hyperparameters(made: Sequence[Made]) -> Hyperparameters | None:
     told = [{"stage": m.stage, **dict(_flat(m.manifest.config)), "seed": m.manifest.seed} for m in stages if m.manifest]
     keys = list(dict.fromkeys(key for values in told for key in values))
     rows = {key: tuple(values.get(key) for values in told) for key in keys}
-    return Hyperparameters(tuple(m.name for m in stages), {k: row for k, row in rows.items() if set(map(str, row)) != {"None"}})
+    return Hyperparameters(
+        tuple(m.name for m in stages), {k: row for k, row in rows.items() if set(map(str, row)) != {"None"}}
+    )
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,7 +21,7 @@ class Row(Config):
     method: str
     value: float = Field(ge=0, le=100)
     half_width: float = Field(ge=0, le=100)
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class Table(Config):
@@ -36,7 +36,7 @@ class Table(Config):
     datasets: tuple[str, ...] = ()
     """What the `data` stage calls them."""
     split: str = "test"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     note: str | None = None
 
 

@@ -64,7 +64,7 @@ def _step(facts: Mapping[str, Any]) -> Step:
     settings |= {k: v for k, v in facts.items() if k not in AROUND and isinstance(v, str | int | float | bool)}
     if facts.get("threshold") is not None:
         settings["threshold"] = facts["threshold"]
-    reasons = next((facts[k] for k in REASONS if isinstance(facts.get(k), Mapping)), {})
+    reasons: Mapping[str, Any] = next((facts[k] for k in REASONS if isinstance(facts.get(k), Mapping)), {})
     return Step(
         name=str(next((facts[k] for k in NAMES if facts.get(k)), "?")),
         before=_count(facts, BEFORE),

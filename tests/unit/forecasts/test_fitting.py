@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from posttrain.errors import RecipeError
 from posttrain.models.cost import on_gpu, training_seconds
 from posttrain.models.gpus import gpu_table, planned_gpu, planned_on, read_wish
 from posttrain.pipeline import Wishes, build_graph, load_recipe
-from posttrain.pipeline.fitting import describe_fits, fit
+from posttrain.pipeline.fitting import describe_fits, fit, spread
 
 TABLE = gpu_table()
 SMALL, CARD, LARGE, LARGEST = TABLE.gpus
@@ -50,6 +51,14 @@ def test_time_goes_with_the_speed_of_the_gpu_that_is_planned_for() -> None:
         seconds = training_seconds(shape, tokens, "bfloat16")
     assert seconds == pytest.approx(6 * shape.working * tokens / (9.89e14 / 3))
     assert planned_gpu() is None
+
+
+def test_a_stage_that_trains_in_one_process_is_planned_as_one(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE + "  rl: {stage: rl, model: base, problems: problems}\n")
+    graph = spread(build_graph(load_recipe(str(tmp_path / "recipe.yaml"), ())), 4)
+    launched = {name: getattr(node.config, "launch", None) for name, node in graph.nodes.items()}
+    assert launched["base"].processes == 4
+    assert launched["rl"].processes == 1
 
 
 @pytest.mark.parametrize(("text", "count", "size"), [("24", 1, 24), ("4x80", 4, 80), ("8 × 141GB", 8, 141)])
@@ -92,14 +101,14 @@ def test_a_recipe_is_told_where_it_fits_and_what_it_costs_there(tmp_path: Path) 
 
 
 def test_the_command_takes_a_price_table_of_ones_own(
-    tmp_path: Path, posttrain: Callable[..., "object"], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, posttrain: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     own = "{memory_gb: 48, name: L40S, peak: {float32: 9.1e13, bfloat16: 3.6e14}, price: 100}"
     (tmp_path / "mine.yaml").write_text(f"as_of: today\ngpus:\n  - {own}\n")
     done = posttrain("plan", "recipe.yaml", "--on", "2x48", "--prices", "mine.yaml", "--json")
-    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
-    (one,) = json.loads(done.stdout)["fits"]  # type: ignore[attr-defined]
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads(done.stdout)["fits"]
     assert (one["gpus"], one["gpu"]) == (2, "L40S")
     assert one["dollars"] == pytest.approx(200 * one["seconds"] / 3600)
 

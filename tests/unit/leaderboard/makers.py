@@ -13,7 +13,7 @@ from posttrain.records import Problem, Sample, problems_to_table, samples_to_tab
 from posttrain.store import Manifest, fingerprint, write_json, write_table
 
 N = 60
-HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(1)> "\'& \u202eevil\u202c {{7*7}}'
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \"'& \u202eevil\u202c {{7*7}}"
 
 
 def problems(n: int = N) -> list[Problem]:

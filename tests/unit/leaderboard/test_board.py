@@ -9,11 +9,10 @@ from tests.unit.leaderboard.makers import N, accuracy_of, answers, problems, set
 from tests.unit.report.fake_run import make_run
 
 from posttrain.errors import RecipeError
-from posttrain.leaderboard import Board, build_board
-from posttrain.leaderboard.build import Builder
+from posttrain.leaderboard.build import Builder, build_board
 from posttrain.leaderboard.export import write_submissions
 from posttrain.leaderboard.pages import as_json
-from posttrain.leaderboard.schema import schemas
+from posttrain.leaderboard.schema import Board, schemas
 from posttrain.store import Manifest
 
 SHIPPED = Path(__file__).resolve().parents[3] / "src" / "posttrain" / "leaderboard" / "schema"

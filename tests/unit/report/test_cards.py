@@ -125,9 +125,9 @@ def test_what_has_no_card_is_said(tmp_path: Path) -> None:
         card_of(tmp_path)
     with pytest.raises(DataError, match=r"problems.parquet is missing"):
         card_of(tmp_path / "data")
+    (tmp_path / "rl").mkdir()
+    (tmp_path / "rl" / "config.json").write_text("{}")
     with pytest.raises(RecipeError, match=r"scores has no model 'rl'. It has: base, sft."):
-        (tmp_path / "rl").mkdir()
-        (tmp_path / "rl" / "config.json").write_text("{}")
         card_of(tmp_path / "rl", [tmp_path / "scores"])
     change(tmp_path / "sft", status="running")
     with pytest.raises(DataError, match="is not finished, and a card says what is"):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.unit.hub.push_stand_in import TakingHub, taking
 from tests.unit.report.fake_run import HOSTILE, make_run
 
 from posttrain.errors import DataError, RecipeError
@@ -132,3 +135,24 @@ def test_what_has_no_card_is_said(tmp_path: Path) -> None:
     change(tmp_path / "sft", status="running")
     with pytest.raises(DataError, match="is not finished, and a card says what is"):
         card_of(tmp_path / "sft")
+
+
+def test_a_card_goes_along_with_a_pushed_model(
+    tmp_path: Path, posttrain: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    make_run(tmp_path, {"sft": 0.5}, n=5)
+    (tmp_path / "sft" / "model").mkdir()
+    (tmp_path / "sft" / "model" / "config.json").write_text("{}")
+    assert posttrain("card", "sft", "--scores", "scores", "--out", "README.md").returncode == 0
+    with taking(TakingHub()) as hub:
+        sent = ("push", "sft", "--card", "README.md")
+        told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HUB_OFFLINE": "0"}
+        done = posttrain(*sent, "--repo", "me/student", **told)
+        assert done.returncode == 0, done.stderr
+        files = hub.branches["me/student"]["main"]
+    assert set(files) == {"config.json", "README.md"}
+    assert files["README.md"] == (tmp_path / "README.md").read_bytes()
+    refused = posttrain(*sent)
+    assert refused.returncode == 2
+    assert "a card goes along with a model: give --repo owner/name" in refused.stderr

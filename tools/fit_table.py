@@ -77,8 +77,6 @@ def rows() -> Iterator[list[str]]:
 
 
 def _cell(method: str, shape: Shape, count: int, gpu: Gpu) -> str:
-    if count > 1 and method.startswith("GRPO"):
-        return "–"  # rl trains in one process
     with planned_on(gpu):
         costs = told(method, shape, count)
     memory, seconds = costs["memory_bytes"], costs["seconds"]

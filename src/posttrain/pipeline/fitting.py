@@ -89,7 +89,7 @@ def _spread(node: Node, count: int) -> Node:
     more = {"processes": count, "strategy": "ddp" if quantised else SHARDED}
     try:
         config = type(node.config).model_validate({**node.config.model_dump(exclude_unset=True), "launch": more})
-    except ValidationError:  # a stage that trains in one process
+    except ValidationError:  # a stage that can't be launched so
         return node
     return dataclasses.replace(node, config=config)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from posttrain.report.lineage import Made
@@ -38,15 +38,24 @@ class Costs:
         return sum(s.seconds or 0.0 for s in self.stages)
 
     @property
-    def dollars(self) -> float | None:
-        """Everything paid, rent included; None where nothing is known of either."""
-        known = [x for s in self.stages for x in (s.dollars, s.machine) if x is not None]
-        return sum(known) if known else None
+    def paid(self) -> float | None:
+        """What stages paid to others; None where none says."""
+        return _sum(s.dollars for s in self.stages)
+
+    @property
+    def rent(self) -> float | None:
+        """Of the machine; None where its price is not known."""
+        return _sum(s.machine for s in self.stages)
 
     @property
     def again(self) -> tuple[str, ...]:
         """Stages that took several attempts: the time of the earlier ones is not known."""
         return tuple(s.name for s in self.stages if s.attempts > 1)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) if known else None
 
 
 def costs(made: Sequence[Made], price: float | None = None) -> Costs:

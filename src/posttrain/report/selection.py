@@ -12,12 +12,26 @@ from posttrain.report.lineage import Made
 from posttrain.report.words import brief
 
 LEDGER = "curation.json"
+SHOWN = 2  # reasons of single rows
 # A ledger is read by these names, so that a page about it doesn't hang on one spelling.
 NAMES = ("step", "name", "filter", "select")
 BEFORE = ("before", "rows", "n", "in", "input")
 KEPT = ("kept", "keep", "after", "out", "output")
-REASONS = ("reasons", "dropped", "by_reason")
-AROUND = (*NAMES, *BEFORE, *KEPT, *REASONS, "kind", "config", "threshold", "seconds")
+REASONS = ("reasons", "by_reason")
+AROUND = (
+    *NAMES,
+    *BEFORE,
+    *KEPT,
+    *REASONS,
+    "kind",
+    "label",
+    "verb",
+    "config",
+    "dropped",
+    "scored",
+    "threshold",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ def _steps(m: Made) -> tuple[Step, ...]:
             raise DamagedError(f"{path} can't be read ({error}). Put it back, or make {m.name} again.") from error
         listed = told.get("steps", []) if isinstance(told, dict) else told
         return tuple(_step(s) for s in listed if isinstance(s, Mapping))
-    if m.stage == "curate" and m.manifest is not None:
+    if m.stage.startswith("curate") and m.manifest is not None:
         return tuple(_step(s) for s in m.manifest.config.get("steps", ()) if isinstance(s, Mapping))
     return ()
 
@@ -70,8 +84,17 @@ def _step(facts: Mapping[str, Any]) -> Step:
         before=_count(facts, BEFORE),
         kept=_count(facts, KEPT),
         settings=brief({k: v for k, v in settings.items() if v is not None}),
-        reasons=brief(dict(reasons)),
+        reasons=brief(dict(reasons)) or _said(facts),
     )
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    """Where reasons are not counted: the step's own notes, and the reasons of the rows that it shows."""
+    shown = facts.get("examples")
+    examples = [str(e.get("reason")) for e in shown if isinstance(e, Mapping)] if isinstance(shown, list) else []
+    notes = facts.get("notes")
+    told = [brief(dict(notes))] if isinstance(notes, Mapping) and notes else []
+    return "; ".join([*told, *(f"e.g. {reason}" for reason in list(dict.fromkeys(examples))[:SHOWN])])
 
 
 def _count(facts: Mapping[str, Any], names: Sequence[str]) -> int | None:

@@ -60,7 +60,7 @@ def costs_table(costs: Costs) -> str:
         ]
         for s in costs.stages
     ]
-    total = ["**all**", "", duration(costs.seconds), "", money(costs.dollars), *([""] if rent else []), ""]
+    total = ["**all**", "", duration(costs.seconds), "", money(costs.paid), *([money(costs.rent)] if rent else []), ""]
     return markdown(head, [*rows, total])
 
 

@@ -53,12 +53,15 @@ def test_time_goes_with_the_speed_of_the_gpu_that_is_planned_for() -> None:
     assert planned_gpu() is None
 
 
-def test_a_stage_that_trains_in_one_process_is_planned_as_one(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(RECIPE + "  rl: {stage: rl, model: base, problems: problems}\n")
+def test_quantised_weights_are_copied_and_others_cut_in_parts(tmp_path: Path) -> None:
+    traces = "  traces: {stage: traces, problems: problems, teacher: reference}\n"
+    student = "  sft: {stage: sft, model: base, traces: traces, epochs: 1, lora: {rank: 8}, quantize: nf4}\n"
+    (tmp_path / "recipe.yaml").write_text(RECIPE + traces + student)
     graph = spread(build_graph(load_recipe(str(tmp_path / "recipe.yaml"), ())), 4)
     launched = {name: getattr(node.config, "launch", None) for name, node in graph.nodes.items()}
-    assert launched["base"].processes == 4
-    assert launched["rl"].processes == 1
+    assert (launched["base"].processes, launched["base"].strategy) == (4, "fsdp2")
+    assert (launched["sft"].processes, launched["sft"].strategy) == (4, "ddp")
+    assert launched["traces"] is None
 
 
 @pytest.mark.parametrize(("text", "count", "size"), [("24", 1, 24), ("4x80", 4, 80), ("8 × 141GB", 8, 141)])

@@ -147,7 +147,7 @@ def test_a_card_goes_along_with_a_pushed_model(
     assert posttrain("card", "sft", "--scores", "scores", "--out", "README.md").returncode == 0
     with taking(TakingHub()) as hub:
         sent = ("push", "sft", "--card", "README.md")
-        told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HUB_OFFLINE": "0"}
+        told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         done = posttrain(*sent, "--repo", "me/student", **told)
         assert done.returncode == 0, done.stderr
         files = hub.branches["me/student"]["main"]

@@ -99,7 +99,20 @@ def test_every_step_of_a_curation_is_told_with_what_it_kept(tmp_path: Path) -> N
     ledger = {
         "steps": [
             {"filter": "length", "config": {"max": 4096}, "before": 1000, "kept": 900, "reasons": {"too long": 100}},
-            {"select": "random", "rows": 900, "kept": 500, "threshold": 0.25},
+            {
+                "label": "2.random",
+                "verb": "select",
+                "name": "random",
+                "config": {"budget": 500},
+                "before": 900,
+                "after": 500,
+                "dropped": 400,
+                "threshold": 0.25,
+                "scored": 900,
+                "seconds": 0.1,
+                "examples": [{"row": 3, "reason": "not drawn"}, {"row": 4, "reason": "not drawn"}],
+                "notes": {"seed": 7},
+            },
         ]
     }
     write_json(tmp_path / "data" / "curation.json", ledger)
@@ -107,7 +120,8 @@ def test_every_step_of_a_curation_is_told_with_what_it_kept(tmp_path: Path) -> N
     assert [(s.name, s.before, s.kept) for s in one.steps] == [("length", 1000, 900), ("random", 900, 500)]
     assert one.steps[0].settings == "max 4,096"
     assert one.steps[0].reasons == "too long 100"
-    assert one.steps[1].settings == "threshold 0.25"
+    assert one.steps[1].settings == "budget 500, threshold 0.25"
+    assert one.steps[1].reasons == "seed 7; e.g. not drawn"
     (tmp_path / "data" / "curation.json").write_text("{")
     with pytest.raises(DamagedError, match=r"curation.json can't be read"):
         selections(ancestry([Samples(tmp_path / "data", "data")]))
@@ -128,10 +142,11 @@ def test_costs_add_up_over_the_stages(tmp_path: Path) -> None:
     change(tmp_path / "sft", attempts=2, hardware={"gpus": ["H100", "H100"]})
     found = costs(ancestry([Checkpoint(tmp_path / "sft", "sft")]), price=3.6)
     assert found.seconds == pytest.approx(2.1 + 80.4 + 80.4)
-    assert found.dollars == pytest.approx(1.25 + 3.6 * (2.1 + 80.4 + 80.4) / 3600)
+    assert found.paid == 1.25
+    assert found.rent == pytest.approx(3.6 * (2.1 + 80.4 + 80.4) / 3600)
     assert found.again == ("sft",)
     assert {s.name: s.hardware for s in found.stages}["sft"] == "2 × H100"
-    assert costs(ancestry([Checkpoint(tmp_path / "base", "base")])).dollars == pytest.approx(1.25)
+    assert costs(ancestry([Checkpoint(tmp_path / "base", "base")])).rent is None
     assert (money(None), money(0.0), money(0.001), money(1234.5)) == ("–", "$0.00", "< $0.01", "$1,234.50")
 
 

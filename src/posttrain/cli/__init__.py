@@ -17,6 +17,9 @@ from posttrain.registry import STAGES
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
     "explore": "Read a run in the browser: curves, checkpoints × problems, traces side by side, search.",
+    "report": "Report on a run: tables, comparisons and curves as HTML, Markdown and JSON; cards.",
+    "leaderboard": "Rank runs and submissions as far as noise allows; every answer is graded anew.",
+    "card": "The Hub's card of a model, of problems or of traces.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
@@ -47,7 +50,7 @@ class LazyGroup(click.Group):
     """Lists verbs and stages without importing them; imports the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*VERBS, *STAGES]
+        return list(dict.fromkeys([*VERBS, *STAGES]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in VERBS:
@@ -68,7 +71,7 @@ class LazyGroup(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
         with formatter.section("Stages, each also alone: posttrain sft model=… traces=… lr=1e-4 out=DIR"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in STAGES.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in STAGES.items() if name not in VERBS])
 
 
 @click.group(

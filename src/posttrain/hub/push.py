@@ -33,12 +33,20 @@ def check_token(repo: str) -> None:
 
 
 def push_folder(
-    folder: Path, repo: str, branches: list[str], *, private: bool, message: str, repo_type: RepoType = "model"
+    folder: Path,
+    repo: str,
+    branches: list[str],
+    *,
+    private: bool,
+    message: str,
+    repo_type: RepoType = "model",
+    card: Path | None = None,
 ) -> str:
     """Commits the files of `folder` to each of `branches` (made where missing; `main` is always there).
 
-    Returns the commit on the first branch. The repository is made where there is none. PushError when the token has no
-    write access, when the repository's storage is full, and when the Hub can't be reached.
+    card: a file that goes along as README.md, in place of one in the folder. Returns the commit on the first branch.
+    The repository is made where there is none. PushError when the token has no write access, when the repository's
+    storage is full, and when the Hub can't be reached.
     """
     check_token(repo)
     from huggingface_hub import HfApi
@@ -51,7 +59,7 @@ def push_folder(
         for branch in branches:
             if branch != "main":
                 api.create_branch(repo, branch=branch, exist_ok=True, repo_type=repo_type)
-            commits.append(_commit(api, folder, repo, branch, message, repo_type))
+            commits.append(_commit(api, folder, repo, branch, message, repo_type, card))
     except HFValidationError:
         raise PushError(f"push.repo {repo!r} is no name of a repository. Write org/name.") from None
     except HfHubHTTPError as error:
@@ -65,11 +73,15 @@ def push_folder(
     return commits[0]
 
 
-def _commit(api: Any, folder: Path, repo: str, branch: str, message: str, repo_type: RepoType) -> str:
+def _commit(
+    api: Any, folder: Path, repo: str, branch: str, message: str, repo_type: RepoType, card: Path | None
+) -> str:
     from huggingface_hub import CommitOperationAdd
 
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    operations = [CommitOperationAdd(path_in_repo=str(p.relative_to(folder)), path_or_fileobj=p) for p in files]
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    if card is not None:
+        files["README.md"] = card
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=p) for name, p in files.items()]
     done = api.create_commit(repo, operations, commit_message=message, revision=branch, repo_type=repo_type)
     return str(done.oid)
 

@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from posttrain.models.gpus import planned_gpu
 from posttrain.models.size import Shape
 from posttrain.store.environment import hardware
 
@@ -23,6 +24,7 @@ BETWEEN = 1.2e6  # what a token costs in a layer beside the products, as so many
 PER_LOGIT = 400.0  # … and for each word of the vocabulary: softmax and its gradient
 AMX = 5.0  # bfloat16 products against float32 ones, where the processor has tiles for them
 UPDATE = 2.5e-9  # seconds of the optimizer per trained weight
+GPU_UPDATE = 3e-11  # … on a GPU: 28 bytes read and written at a terabyte per second
 GPU_TRAINING = {"float32": 6e12, "bfloat16": 1e14}
 SAMPLING_SHARE = 0.1  # of a GPU's training speed
 RUNTIME_BYTES = 5.8e8  # Python with torch, transformers and the pipeline loaded, and one small step done
@@ -33,18 +35,31 @@ LOGITS = 1 << 25  # of the vocabulary projection, held at once (models/logprobs.
 
 
 def on_gpu() -> bool:
-    """Whether this process would train on a GPU."""
+    """Whether this process would train on a GPU, or one is being planned for."""
+    if planned_gpu() is not None:
+        return True
     return bool(hardware()["gpus"]) and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
 
 
 def training_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> float:
     """Forward and backward over `tokens`."""
     if on_gpu():
-        return 6 * shape.working * tokens / GPU_TRAINING.get(dtype, GPU_TRAINING["bfloat16"])
+        return 6 * shape.working * tokens / _gpu_speed(dtype)
     speed = core_speed() * threads()
     products = PRODUCTS * (AMX if dtype == "bfloat16" and _has_amx() else 1.0)
     between = BETWEEN * shape.layers + PER_LOGIT * shape.vocabulary
     return (6 * shape.working / products + between) * tokens / speed
+
+
+def _gpu_speed(dtype: str) -> float:
+    """Operations per second in training, of the GPU that is planned for or of the one that is assumed to be here."""
+    gpu = planned_gpu()
+    return gpu.training(dtype) if gpu is not None else GPU_TRAINING.get(dtype, GPU_TRAINING["bfloat16"])
+
+
+def update_seconds(trained: float) -> float:
+    """One step of the optimizer over `trained` weights."""
+    return (GPU_UPDATE if on_gpu() else UPDATE) * trained
 
 
 @functools.cache
@@ -78,7 +93,7 @@ def _has_amx() -> bool:
 def sampling_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> float:
     """Sampling `tokens` one by one in full batches."""
     if on_gpu():
-        speed = SAMPLING_SHARE * GPU_TRAINING.get(dtype, GPU_TRAINING["bfloat16"])
+        speed = SAMPLING_SHARE * _gpu_speed(dtype)
     else:
         speed = CPU_SAMPLING * hardware()["cores"]
     return 2 * shape.working * tokens / speed

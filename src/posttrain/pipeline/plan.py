@@ -131,13 +131,12 @@ def describe(plan: list[Planned], run: Path) -> str:
                 one.node.spec.name,
                 ", ".join(_source(s) for s in one.node.sources()) or "-",
                 words[one.status],
-                *(("-",) * 4 if one.status in ("reuse", "skip") else tuple(_cost(k, cost[k]) for k in COSTS)),
+                *(("-",) * 4 if one.status in ("reuse", "skip") else tuple(cost_in_words(k, cost[k]) for k in COSTS)),
             )
         )
-    totals = {key: _total(plan, key) for key in COSTS}
-    rows.append(("in all", "", "", "", *(_cost(key, totals[key]) for key in COSTS)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    totals = {key: total(plan, key) for key in COSTS}
+    rows.append(("in all", "", "", "", *(cost_in_words(key, totals[key]) for key in COSTS)))
+    lines = [table_in_words(rows)]
     for one in plan:
         if one.status == "drift":
             lines.append(f"\n{one.node.name} was made from something else; a run would stop there:")
@@ -146,11 +145,17 @@ def describe(plan: list[Planned], run: Path) -> str:
     return "\n".join([f"{run}", *lines])
 
 
+def table_in_words(rows: list[tuple[str, ...]]) -> str:
+    """Columns of equal width."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def _source(source: str | Artifact) -> str:
     return source if isinstance(source, str) else str(source.path)
 
 
-def _total(plan: list[Planned], key: str) -> float | None:
+def total(plan: list[Planned], key: str) -> float | None:
     """The sum (the largest, for memory); None as soon as one part is unknown."""
     values = [one.forecast[key] for one in plan]
     if any(v is None for v in values):
@@ -159,7 +164,8 @@ def _total(plan: list[Planned], key: str) -> float | None:
     return max(known, default=0.0) if key == "memory_bytes" else sum(known)
 
 
-def _cost(key: str, value: float | None) -> str:
+def cost_in_words(key: str, value: float | None) -> str:
+    """A forecast for people: "3.2 h", "$0.40", "12.3 GB", "unknown"."""
     if value is None:
         return "unknown"
     if key == "seconds":

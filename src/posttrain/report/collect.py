@@ -30,7 +30,7 @@ def model_entry(answers: Answers) -> dict[str, Any]:
 
 
 def pairs_to_compare(models: Sequence[str], asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs (a, b): the asked ones, else each against the first and each against its predecessor, once each."""
+    """Pairs (a, b): the asked ones, else each against the first (the baseline) and each against its predecessor."""
     if not asked:
         against_first = [(models[0], m) for m in models[1:]]
         consecutive = list(itertools.pairwise(models))

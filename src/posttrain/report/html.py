@@ -7,9 +7,10 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from posttrain.evals.table import p_value, parts_in_words, percent, points
+from posttrain.evals.table import p_value, percent, points
 from posttrain.report.contents import Contents
 from posttrain.report.svg import line_chart
+from posttrain.report.tables import bounds, money
 from posttrain.report.words import brief, duration, steady, tone
 
 
@@ -23,11 +24,12 @@ def render_html(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        bounds=bounds,
         brief=brief,
+        money=money,
         steady=steady,
         duration=duration,
         p_value=p_value,
-        parts=parts_in_words,
         percent=percent,
         points=points,
         tone=tone,

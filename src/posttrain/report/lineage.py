@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from posttrain.store import Artifact, Manifest
 
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 HIDDEN = ("notes",)  # parts of a summary that the report shows elsewhere
 
 
@@ -26,6 +28,11 @@ class Made:
     @property
     def stage(self) -> str:
         return self.manifest.stage if self.manifest else "from outside"
+
+    @property
+    def is_hub_name(self) -> bool:
+        """Whether it is a model of the hub (owner/name), and not a folder that is gone."""
+        return self.manifest is None and not self.path.is_dir() and HUB_NAME.fullmatch(str(self.path)) is not None
 
     @property
     def summary(self) -> dict[str, Any]:

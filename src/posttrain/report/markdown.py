@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from posttrain.benchmarks import slug
-from posttrain.evals.table import comparisons_table, markdown, parts_in_words, scores_table
+from posttrain.evals.table import comparisons_table, markdown, scores_table
 from posttrain.report.contents import Contents
 from posttrain.report.examples import Example
 from posttrain.report.plots import accuracy_plot, curve_plot, panel_plot
-from posttrain.report.words import brief, duration
+from posttrain.report.tables import costs_table, hyperparameters_table, published_table, selection_table
+from posttrain.report.words import brief, duration, fenced, plain
 from posttrain.store import write_atomic
 
 
@@ -20,31 +20,24 @@ def write_markdown(contents: Contents, folder: Path) -> None:
         f"# {plain(contents.title)}",
         "\n".join(f"- {plain(line)}" for line in contents.headlines),
         "\n".join(f"- Not compared: {plain(r['reason'])}" for r in contents.refused),
-        "## Accuracy",
+        "## Results",
+        f"Baseline: {plain(contents.baseline)}.",
         scores_table(contents.models),
         *_accuracy_plots(contents, folder),
         *_comparisons(contents),
+        *_published(contents),
         *_learning(contents, folder),
         *_examples(contents),
         *_curves(contents, folder),
+        *_hyperparameters(contents),
+        *_selection(contents),
         *_certificate(contents),
+        *_costs(contents),
         *_lineage(contents),
         *_settings(contents),
     ]
     with write_atomic(folder / "report.md") as file:
         file.write(("\n\n".join(s for s in sections if s) + "\n").encode("utf-8", errors="replace"))
-
-
-def plain(text: str) -> str:
-    """Text from outside on one line, with what Markdown or HTML would read as markup escaped."""
-    return re.sub(r"([\\`*_<>\[\]#|!])", r"\\\1", " ".join(text.split()))
-
-
-def fenced(text: str) -> str:
-    """Model text as a code block whose fence is longer than any run of backticks in it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
 
 
 def _accuracy_plots(contents: Contents, folder: Path) -> list[str]:
@@ -59,16 +52,43 @@ def _accuracy_plots(contents: Contents, folder: Path) -> list[str]:
 def _comparisons(contents: Contents) -> list[str]:
     if not contents.comparisons:
         return []
-    causes = [
-        f"- {plain(c['b'])} − {plain(c['a'])} on {plain(c['benchmark'])}, by cause: {parts_in_words(c['parts'])}"
-        for c in contents.comparisons
-        if c["parts"] is not None
-    ]
     legend = (
         "Differences in points, paired problem by problem; p adjusted by Holm over the comparisons of a benchmark; "
         "detectable: the smallest difference that these problems show with 80 % power."
     )
-    return ["## Comparisons", comparisons_table(contents.comparisons), legend, "\n".join(causes)]
+    several = len(contents.benchmarks) > 1
+    parts = ["## Comparison and analysis", comparisons_table(contents.comparisons), legend]
+    for told in contents.analysis:
+        where = f" on {plain(told['benchmark'])}" if several else ""
+        parts.append(f"**{plain(told['b'])} against {plain(told['a'])}{where}.** {plain(' '.join(told['says']))}")
+    return parts
+
+
+def _published(contents: Contents) -> list[str]:
+    sections = ["## Published numbers beside ours"] if contents.published else []
+    for entry in contents.published:
+        sections.append(f"### {plain(entry['source'])}, on {plain(entry['benchmark'])}")
+        sections.append(published_table(entry, contents.of_fingerprint(entry["fingerprint"])))
+        note = f" {plain(entry['note']).capitalize()}." if entry["note"] else ""
+        sections.append(f"Theirs against ours: {plain('; '.join(entry['differs']))}.{note}")
+    return sections
+
+
+def _hyperparameters(contents: Contents) -> list[str]:
+    told = contents.hyperparameters
+    return ["## Hyperparameters", hyperparameters_table(told)] if told is not None else []
+
+
+def _selection(contents: Contents) -> list[str]:
+    if not contents.selections:
+        return []
+    shown = [part for s in contents.selections for part in (f"### {plain(s.artifact)}", selection_table(s))]
+    return ["## Selection strategy", *shown]
+
+
+def _costs(contents: Contents) -> list[str]:
+    told = [f"Of {plain(n)} only the last attempt is counted." for n in contents.costs.again]
+    return ["## Cost and time", costs_table(contents.costs), " ".join(told)]
 
 
 def _learning(contents: Contents, folder: Path) -> list[str]:

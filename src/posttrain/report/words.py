@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,3 +64,15 @@ def brief(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(brief, value))
     return str(value)
+
+
+def plain(text: str) -> str:
+    """Text from outside on one line, with what Markdown or HTML would read as markup escaped."""
+    return re.sub(r"([\\`*_<>\[\]#|!])", r"\\\1", " ".join(text.split()))
+
+
+def fenced(text: str) -> str:
+    """Model text as a code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

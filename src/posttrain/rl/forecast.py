@@ -38,7 +38,8 @@ def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
         steps=config.steps,
         tokens=trained * passes,
         batch_tokens=rollouts * (question + answer),
-        seconds=sampling_seconds(shape, sampled) + validation_seconds(config.validation, shape, config.steps, problems),
+        seconds=sampling_seconds(shape, sampled, config.dtype)
+        + validation_seconds(config.validation, shape, config.steps, problems),
     )
     stored = config.steps // config.keep_rollouts if config.keep_rollouts else 0
     cache = 4 * shape.kv_values * min(config.max_batch, rollouts) * (question + answer)

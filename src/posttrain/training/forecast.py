@@ -6,11 +6,11 @@ from typing import Any
 
 from posttrain.forecast import Expected, answer_tokens, question_tokens
 from posttrain.models.cost import (
-    UPDATE,
     loading_seconds,
     sampling_seconds,
     training_bytes,
     training_seconds,
+    update_seconds,
     weights_bytes,
 )
 from posttrain.models.size import Shape
@@ -37,7 +37,7 @@ def training_forecast(
     folders = 1 + (min((steps - 1) // every, keep or steps) if every else 0)
     again = 4 / 3 if config.gradient_checkpointing else 1.0  # the forward pass once more
     trained = shape.adapters(config.lora.rank) if config.lora is not None else shape.parameters
-    working = again * training_seconds(shape, tokens, config.dtype) + UPDATE * trained * steps
+    working = again * training_seconds(shape, tokens, config.dtype) + update_seconds(trained) * steps
     folder = weights_bytes(shape) if config.lora is None or config.lora.merge else 4.0 * trained + 1e5
     return {
         "seconds": loading_seconds(shape) + working / config.launch.world + seconds,

@@ -1,6 +1,7 @@
 """A stand-in for the Hub that takes pushes: repositories, branches, large files and commits over its HTTP interface.
 
-The requests are those of huggingface_hub: POST /api/repos/create, /api/models/R/branch/B, /api/models/R/preupload/B,
+The requests are those of huggingface_hub: POST /api/repos/create, /api/validate-yaml (of a card),
+/api/models/R/branch/B, /api/models/R/preupload/B,
 /R.git/info/lfs/objects/batch, PUT of each large file, POST /api/models/R/commit/B (a line of JSON per operation).
 """
 
@@ -65,6 +66,8 @@ def taking(hub: TakingHub) -> Iterator[TakingHub]:
             hub.authorisations.add(given)
             if given != f"Bearer {hub.token}":
                 self._send(403, {"error": "You don't have the rights to create a model under this namespace"})
+            elif path == "/api/validate-yaml":
+                self._send(200, {"errors": [], "warnings": []})
             elif path == "/api/repos/create":
                 self._create(json.loads(body))
             elif path == "/api/validate-yaml":  # of a README.md, before it is committed

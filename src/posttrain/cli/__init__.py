@@ -17,6 +17,7 @@ from posttrain.registry import STAGES
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
     "explore": "Read a run in the browser: curves, checkpoints × problems, traces side by side, search.",
+    "sweep": "Every checkpoint of a run on one fixed problem set: what changes over steps.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
@@ -47,7 +48,7 @@ class LazyGroup(click.Group):
     """Lists verbs and stages without importing them; imports the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*VERBS, *STAGES]
+        return [*VERBS, *(name for name in STAGES if name not in VERBS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in VERBS:

@@ -33,7 +33,7 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> Cali
         raise DataError(f"calibration needs one confidence per outcome, got shapes {p.shape} and {y.shape}.")
     if ((p < 0) | (p > 1)).any():
         raise DataError("confidences lie between 0 and 1.")
-    place = np.clip(np.ceil(p * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(np.round(p * bins, 9)).astype(np.int64) - 1, 0, bins - 1)
     rows = []
     for k in np.unique(place):
         inside = place == k

@@ -6,6 +6,7 @@ import re
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 LONGEST_LOOP = 200  # words of a passage that a loop may be made of
+SHORTEST_LOOP = 12  # words in all: three dots or "ha ha ha" are no loop
 
 
 def repeated_share(text: str, n: int = 4) -> float:
@@ -20,7 +21,7 @@ def repeated_share(text: str, n: int = 4) -> float:
 def loop_length(text: str, times: int = 3) -> int:
     """Words at the end of a text that are one passage said at least `times` times over; 0 where it doesn't end in a loop.
 
-    The passage has up to 200 words. What a model that can't stop leaves behind ends like this, its last round perhaps
+    The passage has up to 200 words, and all rounds together at least 12. What a model that can't stop leaves behind ends like this, its last round perhaps
     cut short.
     """
     words = _WORD.findall(text)
@@ -28,6 +29,6 @@ def loop_length(text: str, times: int = 3) -> int:
         run = period
         while run < len(words) and words[-1 - run] == words[-1 - run + period]:
             run += 1
-        if run >= times * period:
+        if run >= max(times * period, SHORTEST_LOOP):
             return run
     return 0

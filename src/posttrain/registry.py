@@ -18,5 +18,6 @@ STAGES: dict[str, tuple[str, str]] = {
     "sweep": ("posttrain.evals.sweep.stages:sweep", "Every checkpoint of a run, or revision on the Hub, on one fixed problem set."),
     "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
     "results": ("posttrain.report.results:results", "Several trained models in one table, with their training logs."),
+    "judge": ("posttrain.judge.stages:judge", "What a judge says of stored answers, and what the judge is worth."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
 }

@@ -106,11 +106,18 @@ class Scores(Artifact):
 
 
 @dataclass(frozen=True)
+class Judgements(Artifact):
+    """What a judge says of answers: `judge.json` and `judgements.parquet`."""
+
+    kind: ClassVar[str] = "judgements"
+
+
+@dataclass(frozen=True)
 class Report(Artifact):
     kind: ClassVar[str] = "report"
 
 
-KINDS: dict[str, type[Artifact]] = {t.kind: t for t in (Problems, Samples, Tokens, Checkpoint, Scores, Report)}
+KINDS: dict[str, type[Artifact]] = {t.kind: t for t in (Problems, Samples, Tokens, Checkpoint, Scores, Judgements, Report)}
 
 
 def packed(artifact: Artifact) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,23 +21,31 @@ References = Mapping[str, str]  # problem id → text
 
 
 def collect(config: JudgeConfig, of: Sequence[Scores]) -> list[Answers]:
-    """The answers to be judged: every model (or those named) on every benchmark, graded or not.
+    """The answers to be judged: every model (or those named) on every benchmark, graded or not. Models of one name get their
+    evaluation's name in front: sweep-sft:step-000050.
 
-    RecipeError for an evaluation without answers, a model that isn't there, or two of one name on one benchmark.
+    RecipeError for an evaluation without answers, and a model that isn't there.
     """
-    found = [*read_answers(of), *read_ungraded(of)]
-    if not found:
+    named = [(one, answers) for one in of for answers in (*read_answers([one]), *read_ungraded([one]))]
+    if not named:
         raise RecipeError(f"{', '.join(s.label for s in of)} holds no answers. Finish the evaluation by running it again.")
+    owners: dict[str, set[str]] = {}
+    for one, answers in named:
+        owners.setdefault(answers.model, set()).add(one.label)
+    found = [
+        _renamed(answers, f"{one.label}:{answers.model}") if len(owners[answers.model]) > 1 else answers
+        for one, answers in named
+    ]
     known = list(dict.fromkeys(a.model for a in found))
     opponents = {t.against for t in config.tasks if t.task == "preference"}
     for name in [*config.models, *sorted(o for o in opponents if o)]:
         if name not in known:
             raise RecipeError(f"no model {name!r} was evaluated.{did_you_mean(name, known)} There are: {', '.join(known)}.")
-    places = [(a.model, a.benchmark) for a in found]
-    for place in places:
-        if places.count(place) > 1:
-            raise RecipeError(f"two evaluations hold answers of {place[0]!r} to {place[1]!r}. Give one of them.")
     return found
+
+
+def _renamed(answers: Answers, model: str) -> Answers:
+    return dataclasses.replace(answers, entry={**answers.entry, "model": model})
 
 
 def tasks_of(config: JudgeConfig, answers: Sequence[Answers]) -> list[tuple[TaskConfig, str]]:

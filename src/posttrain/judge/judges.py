@@ -72,7 +72,6 @@ class TeacherJudge:
 
     def __post_init__(self) -> None:
         self.name = self.teacher.name
-        self.teacher.check_key()
 
     @property
     def journal(self) -> Path:
@@ -93,8 +92,7 @@ class TeacherJudge:
             if key not in places:
                 requests.append(request)
             places.setdefault(key, []).append(place)
-        budget = Budget(self.config.budget) if self.config.budget is not None else None
-        for reply in ask(self.teacher, requests, self.journal, budget=budget):
+        for reply in ask(self.teacher, requests, self.journal, budget=Budget(self.config.budget)):
             for number, place in enumerate(places[reply.key]):
                 yield place, _answered(reply, paid=number == 0)
 

@@ -12,16 +12,17 @@ from posttrain.judge.bias import length_bias, position_bias
 from posttrain.judge.length_controlled import fit, items_of, length_controlled
 
 
-def test_kappa_of_cohens_own_table() -> None:
-    """Cohen 1960, table 1: three categories, agreement .29 expected .4… in proportions of 200."""
-    table = [[50, 26, 24], [24, 4, 32], [26, 10, 4]]
+def test_kappa_is_the_formula_on_a_table_of_counts() -> None:
+    """Agreement .29 where chance gives .35."""
+    table = [[50, 26, 24], [24, 4, 32], [6, 30, 4]]
     a = [i for i, row in enumerate(table) for n in row for _ in range(n)]
     b = [j for row in table for j, n in enumerate(row) for _ in range(n)]
     rows, columns = np.array(table).sum(axis=1) / 200, np.array(table).sum(axis=0) / 200
     expected = float((rows * columns).sum())
     found = cohen_kappa(a, b)
     assert found.agreement == pytest.approx(58 / 200)
-    assert found.kappa == pytest.approx((0.29 - expected) / (1 - expected))
+    assert expected == pytest.approx(0.35)
+    assert found.kappa == pytest.approx((0.29 - 0.35) / (1 - 0.35))
     assert found.table == tuple(tuple(row) for row in table)
 
 

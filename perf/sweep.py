@@ -3,8 +3,8 @@
     python -m perf.sweep                                    # the whole size; --quick: 4 × 40 × 2
     python -m perf.sweep --kills 5 --json perf/results/sweep.json
 
-There is no peer. It says how fast a sweep is, what a resume costs, and that after SIGKILLs at random moments every sample is
-there once, with the bytes of a sweep that nobody disturbed.
+There is no peer. It says how fast a sweep is, what a resume costs, and that after SIGKILLs at random moments every
+sample is there once, with the bytes of a sweep that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from pathlib import Path
 from posttrain.pipeline import run_stage
 from posttrain.store import Problems
 root, out, samples = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-asked = {"max_tokens": 32, "temperature": 1.0, "n": samples, "block": 128, "shards": int(sys.argv[4]), "template": "plain"}
-run_stage("sweep", asked, {"run": root / "rl", "problems": Problems(root / "problems", name="problems")}, out, quiet=True)
+asked = {"max_tokens": 32, "temperature": 1.0, "n": samples, "block": 128, "template": "plain"}
+inputs = {"run": root / "rl", "problems": Problems(root / "problems", name="problems")}
+run_stage("sweep", {**asked, "shards": int(sys.argv[4])}, inputs, out, quiet=True)
 """
 
 

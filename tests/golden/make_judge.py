@@ -1,8 +1,9 @@
-"""Writes judge.json: length-controlled win rates by alpaca_eval's own get_length_controlled_winrate, kappas by scikit-learn.
+"""Writes judge.json: length-controlled win rates by alpaca_eval's own get_length_controlled_winrate, kappas by
+scikit-learn.
 
 Run in an environment of its own, since alpaca_eval wants much: pip install alpaca-eval==0.6.6, then
-python tests/golden/make_judge.py [FILE]. AlpacaEval's difficulties and gamed judgements are downloaded by it; here they are
-made up and given to it instead, so that nothing of theirs is kept.
+python tests/golden/make_judge.py [FILE]. AlpacaEval's difficulties and gamed judgements are downloaded by it; here they
+are made up and given to it instead, so that nothing of theirs is kept.
 """
 
 from __future__ import annotations

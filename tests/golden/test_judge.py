@@ -1,4 +1,5 @@
-"""Length-controlled win rates are alpaca_eval's own, kappas scikit-learn's: judge.json holds what they said (make_judge.py)."""
+"""Length-controlled win rates are alpaca_eval's own, kappas scikit-learn's: judge.json holds what they said
+(make_judge.py)."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def test_with_difficulties_and_gamed_judgements_it_is_length_controlled_v1(one: 
 
 
 def test_the_sets_tell_the_controlled_rate_from_the_raw_one() -> None:
-    moved = [e["expected"]["minimal"]["length_controlled"] - e["expected"]["minimal"]["win_rate"] for e in GOLDEN["sets"]]
+    moved = [
+        e["expected"]["minimal"]["length_controlled"] - e["expected"]["minimal"]["win_rate"] for e in GOLDEN["sets"]
+    ]
     assert max(map(abs, moved)) > 3
 
 

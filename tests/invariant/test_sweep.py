@@ -1,5 +1,5 @@
-"""Claims of the sweep on real weights: a warm engine answers as a fresh one; whatever is killed, nothing is lost or twice;
-several processes make the same bytes as one.
+"""Claims of the sweep on real weights: a warm engine answers as a fresh one; whatever is killed, nothing is lost or
+twice; several processes make the same bytes as one.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_process_that_cannot_go_on_stops_the_sweep_with_its_words(ground: Path, tmp_path: Path) -> None:
-    """A checkpoint whose weights can't be read: the error is that of the process that met it, and the others are kept."""
+    """A checkpoint whose weights can't be read: the error is that of the process that met it, and the others are
+    kept."""
     from shutil import copytree
 
     from posttrain.errors import ModelError

@@ -14,7 +14,8 @@ from posttrain.evals.external.config import SuiteConfig
 
 
 class AskingConfig(Config):
-    """What is asked, and how it is answered. None = what the benchmark (or, for a problems input, the template) says."""
+    """What is asked, and how it is answered. None = what the benchmark (or, for a problems input, the template)
+    says."""
 
     benchmarks: tuple[str, ...] = ()
     """Names in the registry, or paths of YAML files with one's own. The `problems` input, where there is one, is a

@@ -88,9 +88,7 @@ def _add_suites(
 evaluate.forecast = forecast  # type: ignore[attr-defined]
 
 
-def chosen_benchmarks(
-    config: AskingConfig, problems: Problems | None, *, may_be_none: bool = False
-) -> list[Benchmark]:
+def chosen_benchmarks(config: AskingConfig, problems: Problems | None, *, may_be_none: bool = False) -> list[Benchmark]:
     """The benchmarks a config asks for, with its template, sampling and grading in place of their own where given.
 
     RecipeError for none, unless that is allowed, and for two of one name.

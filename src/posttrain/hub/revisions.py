@@ -63,8 +63,8 @@ def checkpoints_of(ref: str, wanted: tuple[str, ...] = ()) -> list[Revision]:
     if not steps:
         names = ", ".join(r.name for r in known[:8]) or "none"
         raise ModelError(
-            f"no revision of {ref} tells its step (step-000050, checkpoint-50). It has: {names}. Name those to look at, "
-            "in order: revisions=[…]."
+            f"no revision of {ref} tells its step (step-000050, checkpoint-50). It has: {names}. Name those to look "
+            "at, in order: revisions=[…]."
         )
     return [steps[step] for step in sorted(steps)]
 
@@ -76,7 +76,9 @@ def _chosen(ref: str, name: str, known: list[Revision]) -> Revision:
     if re.fullmatch(r"[0-9a-f]{40}", name):
         return Revision(name, None, name)  # a commit that no branch ends in
     names = ", ".join(r.name for r in known[:8]) or "none"
-    raise ModelError(f"{ref} has no revision {name!r}. It has: {names}. Its page on the Hub lists branches and commits.")
+    raise ModelError(
+        f"{ref} has no revision {name!r}. It has: {names}. Its page on the Hub lists branches and commits."
+    )
 
 
 def _in_mirror(ref: str) -> list[Revision]:

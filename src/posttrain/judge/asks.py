@@ -1,4 +1,5 @@
-"""The records of judging: what is asked about an answer (Ask), what was read of the reply (Opinion), and both on disk."""
+"""The records of judging: what is asked about an answer (Ask), what was read of the reply (Opinion), and both on
+disk."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ Status = Literal["ok", "unparsed", "refused", "failed"]
 class Ask:
     """One question about one answer.
 
-    gold: the reference answer, for correctness. other, other_response: whose answer it is compared with, and that answer.
-    order: 0 where the judged answer stands first, 1 where the other does. verdict: what the verifiable grader says of the
-    answer, if it says anything; the judge is not told. step: of the checkpoint that answered, where it has one.
+    gold: the reference answer, for correctness. other, other_response: whose answer it is compared with, and that
+    answer.
+    order: 0 where the judged answer stands first, 1 where the other does. verdict: what the verifiable grader says of
+    the answer, if it says anything; the judge is not told. step: of the checkpoint that answered, where it has one.
     """
 
     task: Task
@@ -51,7 +53,8 @@ class Ask:
 class Opinion:
     """What a reply says.
 
-    verdict: correct, or safe. preference: of a pair, for the judged answer: 1, 0, or ½ for a tie. scores: criterion → 1 to 5.
+    verdict: correct, or safe. preference: of a pair, for the judged answer: 1, 0, or ½ for a tie. scores: criterion → 1
+    to 5.
     """
 
     verdict: bool | None = None

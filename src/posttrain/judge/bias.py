@@ -32,8 +32,9 @@ def position_bias(judged: Sequence[Judged], confidence: float = 0.95) -> dict[st
 
 
 def length_bias(judged: Sequence[Judged], confidence: float = 0.95) -> dict[str, Any] | None:
-    """How often the longer of two answers was taken, of those that differ in length and were not called a tie. None where
-    there are none. A longer answer may also be better: ½ is what a judge indifferent to length says of equally good ones.
+    """How often the longer of two answers was taken, of those that differ in length and were not called a tie. None
+    where there are none. A longer answer may also be better: ½ is what a judge indifferent to length says of equally
+    good ones.
     """
     longer = [
         (one.opinion.preference > 0.5) == (len(one.ask.response) > len(one.ask.other_response or ""))

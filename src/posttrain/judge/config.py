@@ -27,13 +27,14 @@ class TaskConfig(Config):
     """One thing to judge."""
 
     task: Task
-    """correctness (against the reference answer), quality (of the reasoning, by `criteria`), preference (of two answers,
-    in both orders, ties allowed), safety, or win_rate (against a benchmark's reference answers, as AlpacaEval)."""
+    """correctness (against the reference answer), quality (of the reasoning, by `criteria`), preference (of two
+    answers, in both orders, ties allowed), safety, or win_rate (against a benchmark's reference answers, as
+    AlpacaEval)."""
     benchmark: str | None = None
     """Answers to this benchmark; None = to every one that was evaluated."""
     against: str | None = None
-    """preference: the name of the other model. win_rate: whose reference answers, e.g. gpt4_1106_preview; None = the only
-    ones there are."""
+    """preference: the name of the other model. win_rate: whose reference answers, e.g. gpt4_1106_preview; None = the
+    only ones there are."""
     references: Path | None = Field(None, json_schema_extra={"file": True})
     """win_rate: rows with id and reference_outputs {name: text}, or id and output; None = the benchmark's own file."""
     limit: int | None = Field(None, ge=1)
@@ -67,12 +68,13 @@ class JudgeConfig(Config):
 
     judge: str = SCRIPTED
     """A teacher's name (gpt-4o), `model` for the input `model`, or `scripted`: rules, for runs without a network."""
-    teacher: dict[str, Any] = {}
+    teacher: dict[str, Any] = Field(default_factory=dict)
     """Over what the table of teachers says of it: {base_url: …, model: …, prices: …, limits: …}."""
     registry: Path | None = Field(None, json_schema_extra={"file": True})
     """A file of teachers of one's own."""
     tasks: tuple[TaskConfig, ...] = ()
-    """Empty: win_rate for alpaca_eval, safety for simple_safety_tests, correctness for everything with reference answers."""
+    """Empty: win_rate for alpaca_eval, safety for simple_safety_tests, correctness for everything with reference
+    answers."""
     models: tuple[str, ...] = ()
     """Judge only these; empty = all that were evaluated."""
     criteria: dict[str, str] = CRITERIA
@@ -80,7 +82,8 @@ class JudgeConfig(Config):
     prompts: Path | None = Field(None, json_schema_extra={"file": True})
     """A YAML file {task: {system, user}} in place of our own words."""
     labels: Path | None = Field(None, json_schema_extra={"file": True})
-    """Human labels to agree with: rows with task, problem_id, label, and benchmark, model, index where that isn't told."""
+    """Human labels to agree with: rows with task, problem_id, label, and benchmark, model, index where that isn't
+    told."""
     length: LengthConfig = LengthConfig()
 
     temperature: float = Field(0.0, ge=0)
@@ -90,7 +93,8 @@ class JudgeConfig(Config):
     budget: float | None = Field(None, gt=0, json_schema_extra=_HOW)
     """Dollars; nothing is asked that could cost more in all. None = no limit."""
     journal: Path | None = Field(None, json_schema_extra=_HOW)
-    """Folder where replies are kept, and looked for before anything is asked; None = `journals` beside the stage's folder."""
+    """Folder where replies are kept, and looked for before anything is asked; None = `journals` beside the stage's
+    folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of a local judge."""
     batch: int = Field(64, ge=1, json_schema_extra=_HOW)

@@ -44,8 +44,8 @@ def open_judge(config: JudgeConfig, work: Workspace, model: Checkpoint | None) -
     """The judge that a config names. RecipeError where `model` is named and not given, or given and not named."""
     if (config.judge == LOCAL) != (model is not None):
         raise RecipeError(
-            "judge: model needs the input `model` (a checkpoint or a hub name), and no other judge takes it. Set both, or "
-            "name a teacher (gpt-4o) or 'scripted'."
+            "judge: model needs the input `model` (a checkpoint or a hub name), and no other judge takes it. Set "
+            "both, or name a teacher (gpt-4o) or 'scripted'."
         )
     if config.judge == SCRIPTED:
         if config.teacher:

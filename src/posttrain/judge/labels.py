@@ -25,9 +25,9 @@ _OPTIONAL = ("benchmark", "model", "index")
 def with_people(judged: Sequence[Judged], path: Path, confidence: float) -> list[dict[str, Any]]:
     """One entry per task that people labelled: n, agreement, kappa with its interval, the table of counts.
 
-    For quality a label is a whole number from 1 to 5, the judge's mean over its criteria is rounded to one, and kappa is
-    weighted quadratically; for pairs, where the judge saw both orders, its two opinions are averaged. DataError for a row
-    that isn't a label, one that fits no judgement, and one that fits several with different questions.
+    For quality a label is a whole number from 1 to 5, the judge's mean over its criteria is rounded to one, and kappa
+    is weighted quadratically; for pairs, where the judge saw both orders, its two opinions are averaged. DataError for
+    a row that isn't a label, one that fits no judgement, and one that fits several with different questions.
     """
     rows = read_rows(path.expanduser())
     opinions = _opinions(judged)
@@ -68,14 +68,18 @@ def _label(row: Row) -> tuple[str, Hashable]:
     task, value = row.values.get("task"), row.values.get("label")
     known = [*_WORDS, "quality"]
     if task not in known:
-        raise DataError(f"{row.where}: task is {task!r}.{did_you_mean(str(task), known)} Write one of {', '.join(known)}.")
+        raise DataError(
+            f"{row.where}: task is {task!r}.{did_you_mean(str(task), known)} Write one of {', '.join(known)}."
+        )
     if task == "quality":
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5:
             return str(task), value
         raise DataError(f"{row.where}: the label is {value!r}. For quality write a whole number from 1 to 5.")
     word = str(value).strip().lower().removesuffix(".0")
     if word not in _WORDS[task]:
-        raise DataError(f"{row.where}: the label is {value!r}. For {task} write one of {', '.join(list(_WORDS[task])[:3])}.")
+        raise DataError(
+            f"{row.where}: the label is {value!r}. For {task} write one of {', '.join(list(_WORDS[task])[:3])}."
+        )
     return str(task), _WORDS[task][word]
 
 
@@ -89,12 +93,15 @@ def _find(row: Row, task: str, opinions: dict[Place, Hashable | None]) -> Hashab
         place: opinion
         for place, opinion in opinions.items()
         if (place[0], place[3]) == (task, problem)
-        and all(given[name] == place[at] for name, at in (("benchmark", 1), ("model", 2), ("index", 4)) if name in given)
+        and all(
+            given[name] == place[at] for name, at in (("benchmark", 1), ("model", 2), ("index", 4)) if name in given
+        )
     }
     if len(fitting) != 1:
         what = "no judgement" if not fitting else f"{len(fitting)} judgements"
         raise DataError(
-            f"{row.where}: the label fits {what} of {problem!r} ({task}). Give {', '.join(_OPTIONAL)} as they were judged."
+            f"{row.where}: the label fits {what} of {problem!r} ({task}). Give {', '.join(_OPTIONAL)} as they were "
+            "judged."
         )
     return next(iter(fitting.values()))
 

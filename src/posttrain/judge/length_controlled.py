@@ -7,10 +7,11 @@ A logistic regression of the preference, without intercept, L1-penalised, on
     the instruction's difficulty (where it is known)
     1: the model itself
 
-and then its mean prediction with the first term at 0. The penalty is chosen by cross-validation in 5 folds of items over
-C = 10⁻⁴ … 10⁴, as scikit-learn's LogisticRegressionCV does, which the reference implementation (alpaca_eval,
-metrics/glm_winrate.py) uses; the fit here is exact where theirs (liblinear) stops at a tolerance. The minimal form knows
-judgements only; with AlpacaEval's two files (difficulty, judgements of the gamed baseline) it is `length_controlled_v1`.
+and then its mean prediction with the first term at 0. The penalty is chosen by cross-validation in 5 folds of items
+over C = 10⁻⁴ … 10⁴, as scikit-learn's LogisticRegressionCV does, which the reference implementation (alpaca_eval,
+metrics/glm_winrate.py) uses; the fit here is exact where theirs (liblinear) stops at a tolerance. The minimal form
+knows judgements only; with AlpacaEval's two files (difficulty, judgements of the gamed baseline) it is
+`length_controlled_v1`.
 
 Axis letters: n items, d terms.
 """
@@ -35,7 +36,8 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Gamed:
-    """The baseline against itself told to be brief or long, [m] each: preferences, standardised lengths, difficulties."""
+    """The baseline against itself told to be brief or long, [m] each: preferences, standardised lengths,
+    difficulties."""
 
     preference: Floats
     length: Floats
@@ -72,7 +74,8 @@ def length_controlled(
     """`preference` [n] for the model in [0, 1], NaN where the judge's reply could not be read; `difference` [n] in
     characters, baseline − model; `difficulty` [n].
 
-    DataError for fewer than 10 readable judgements, differences that are all the same, and gamed rows without difficulty.
+    DataError for fewer than 10 readable judgements, differences that are all the same, and gamed rows without
+    difficulty.
     """
     p, delta = np.asarray(preference, dtype=np.float64), np.asarray(difference, dtype=np.float64)
     hard = np.asarray(difficulty, dtype=np.float64) if difficulty is not None else None
@@ -181,8 +184,8 @@ def _sigmoid(z: Floats) -> Floats:
 
 
 def _bootstrap(data: _Data, without: Floats, c: float, confidence: float, seed: int) -> tuple[float, float]:
-    """Percentile interval of the win rate: the items (`without` [n, d], the last n rows of `data`) are drawn anew, the penalty
-    and the gamed rows stay."""
+    """Percentile interval of the win rate: the items (`without` [n, d], the last n rows of `data`) are drawn anew, the
+    penalty and the gamed rows stay."""
     rng = np.random.default_rng(seed)
     n = without.shape[0]
     gamed = data.p.size - n
@@ -205,6 +208,8 @@ def items_of(ids: Sequence[str]) -> list[int]:
     for name in ids:
         digits = name.rpartition("/")[2]
         if not digits.isdigit():
-            raise DataError(f"problem id {name!r} tells no place in AlpacaEval's set, by which difficulties are listed.")
+            raise DataError(
+                f"problem id {name!r} tells no place in AlpacaEval's set, by which difficulties are listed."
+            )
         places.append(int(digits))
     return places

@@ -26,7 +26,9 @@ def read_length_files(config: LengthConfig, ids: Sequence[str]) -> tuple[Floats 
         places = items_of(ids)
         missing = [i for i in places if i not in table]
         if missing:
-            raise DataError(f"{config.difficulty} has no difficulty of instruction {missing[0]}. Fetch AlpacaEval's own file.")
+            raise DataError(
+                f"{config.difficulty} has no difficulty of instruction {missing[0]}. Fetch AlpacaEval's own file."
+            )
         difficulty = np.array([table[i] for i in places])
     if config.gamed is not None:
         rows = _rows(config.gamed)
@@ -43,4 +45,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except OSError as error:
-        raise DataError(f"{path} can't be read ({error.strerror}). Name AlpacaEval's own file, or leave it out.") from None
+        raise DataError(
+            f"{path} can't be read ({error.strerror}). Name AlpacaEval's own file, or leave it out."
+        ) from None

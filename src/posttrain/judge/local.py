@@ -95,7 +95,8 @@ class LocalJudge:
             if getattr(tokenizer, "chat_template", None) is None:
                 engine.close()
                 raise ModelError(
-                    f"{self.model.label} has no chat template, and a judge is asked in chat. Name an instruction-tuned model."
+                    f"{self.model.label} has no chat template, and a judge is asked in chat. Name an "
+                    "instruction-tuned model."
                 )
             self._open = engine, tokenizer
         return self._open

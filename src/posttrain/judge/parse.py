@@ -1,4 +1,5 @@
-"""From a judge's reply to an Opinion. Replies are text of a model: read as JSON, never run, and None where they don't fit."""
+"""From a judge's reply to an Opinion. Replies are text of a model: read as JSON, never run, and None where they don't
+fit."""
 
 from __future__ import annotations
 

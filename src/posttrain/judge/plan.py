@@ -21,14 +21,16 @@ References = Mapping[str, str]  # problem id → text
 
 
 def collect(config: JudgeConfig, of: Sequence[Scores]) -> list[Answers]:
-    """The answers to be judged: every model (or those named) on every benchmark, graded or not. Models of one name get their
-    evaluation's name in front: sweep-sft:step-000050.
+    """The answers to be judged: every model (or those named) on every benchmark, graded or not. Models of one name get
+    their evaluation's name in front: sweep-sft:step-000050.
 
     RecipeError for an evaluation without answers, and a model that isn't there.
     """
     named = [(one, answers) for one in of for answers in (*read_answers([one]), *read_ungraded([one]))]
     if not named:
-        raise RecipeError(f"{', '.join(s.label for s in of)} holds no answers. Finish the evaluation by running it again.")
+        raise RecipeError(
+            f"{', '.join(s.label for s in of)} holds no answers. Finish the evaluation by running it again."
+        )
     owners: dict[str, set[str]] = {}
     for one, answers in named:
         owners.setdefault(answers.model, set()).add(one.label)
@@ -40,7 +42,9 @@ def collect(config: JudgeConfig, of: Sequence[Scores]) -> list[Answers]:
     opponents = {t.against for t in config.tasks if t.task == "preference"}
     for name in [*config.models, *sorted(o for o in opponents if o)]:
         if name not in known:
-            raise RecipeError(f"no model {name!r} was evaluated.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+            raise RecipeError(
+                f"no model {name!r} was evaluated.{did_you_mean(name, known)} There are: {', '.join(known)}."
+            )
     return found
 
 
@@ -102,8 +106,8 @@ def _single(task: TaskConfig, answers: Answers) -> Iterator[Ask]:
     for sample in _chosen(task, answers.samples):
         if task.task == "correctness" and sample.gold is None:
             raise DataError(
-                f"{answers.benchmark}: problem {sample.problem_id!r} has no reference answer to judge correctness by. Ask "
-                "for quality or preference, or name another benchmark."
+                f"{answers.benchmark}: problem {sample.problem_id!r} has no reference answer to judge correctness by. "
+                "Ask for quality or preference, or name another benchmark."
             )
         yield _ask(task, answers, sample)
 
@@ -112,8 +116,8 @@ def _pairs(task: TaskConfig, answers: Answers, others: References, name: str) ->
     for sample in _chosen(task, answers.samples):
         if sample.problem_id not in others:
             raise DataError(
-                f"{name} has no answer to {sample.problem_id!r} of {answers.benchmark}, which {answers.model} answered. "
-                "Compare answers to the same problems."
+                f"{name} has no answer to {sample.problem_id!r} of {answers.benchmark}, which {answers.model} "
+                "answered. Compare answers to the same problems."
             )
         orders = (0, 1) if task.orders == "both" else (_drawn(sample),)
         for order in orders:
@@ -184,7 +188,9 @@ def references_of(task: TaskConfig, benchmark: str) -> tuple[str, References]:
     name = task.against or (next(iter(several)) if len(several) == 1 else None)
     if name is None or name not in several:
         hint = did_you_mean(name, several) if name else ""
-        raise DataError(f"{source} has the answers of {', '.join(several)}.{hint} Say whose: against: {next(iter(several))}.")
+        raise DataError(
+            f"{source} has the answers of {', '.join(several)}.{hint} Say whose: against: {next(iter(several))}."
+        )
     return name, several[name]
 
 

@@ -31,8 +31,8 @@ def judge(config: JudgeConfig, of: list[Scores], work: Workspace, model: Checkpo
 
     of: evaluations or sweeps. model: the judge itself, where it is one on this machine (judge: model).
 
-    Every reply is kept; one that can't be read is asked for once more and counted. Agreement with the verifiable grader and
-    with people's labels, and the judge's liking for a place or for length, stand beside what it says.
+    Every reply is kept; one that can't be read is asked for once more and counted. Agreement with the verifiable grader
+    and with people's labels, and the judge's liking for a place or for length, stand beside what it says.
     """
     from posttrain.judge.judges import open_judge
 
@@ -40,7 +40,9 @@ def judge(config: JudgeConfig, of: list[Scores], work: Workspace, model: Checkpo
     answers = collect(config, of)
     asks = asks_of(config, answers)
     if not asks:
-        raise DataError("there is nothing to judge: no model but the one compared with was evaluated. Evaluate another.")
+        raise DataError(
+            "there is nothing to judge: no model but the one compared with was evaluated. Evaluate another."
+        )
     with closing(open_judge(config, work, model)) as one, work.progress(len(asks), f"judged by {one.name}") as bar:
         judged = judge_all(one, asks, config, words, bar)
         name = one.name

@@ -1,8 +1,8 @@
 """Reading judgements back.
 
-    judge/
-      judge.json            who judged, what became of the questions, one entry per task, model and benchmark
-      judgements.parquet    every question with its reply and what was read of it
+judge/
+  judge.json            who judged, what became of the questions, one entry per task, model and benchmark
+  judgements.parquet    every question with its reply and what was read of it
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def read_summary(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path / SUMMARY} is missing: {path} holds no finished judgements. Run the judge again.") from None
+        raise StoreError(
+            f"{path / SUMMARY} is missing: {path} holds no finished judgements. Run the judge again."
+        ) from None
     return found
 
 
@@ -34,5 +36,7 @@ def read_judgements(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = pq.read_table(path / TABLE).to_pylist()
     except FileNotFoundError:
-        raise StoreError(f"{path / TABLE} is missing: {path} holds no finished judgements. Run the judge again.") from None
+        raise StoreError(
+            f"{path / TABLE} is missing: {path} holds no finished judgements. Run the judge again."
+        ) from None
     return [{**row, "scores": json.loads(row["scores"]) if row["scores"] else {}} for row in rows]

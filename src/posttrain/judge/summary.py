@@ -1,9 +1,11 @@
-"""What the judgements say of each model: rates and means with intervals over problems, never without what wasn't read."""
+"""What the judgements say of each model: rates and means with intervals over problems, never without what wasn't
+read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,8 @@ def _verdict(one: Judged) -> float | None:
 
 
 def _verdicts(group: Sequence[Judged], config: JudgeConfig) -> Entry:
-    """rate: the share correct, or safe, of the judgements that could be read; bounds: were all others wrong, or right."""
+    """rate: the share correct, or safe, of the judgements that could be read; bounds: were all others wrong, or
+    right."""
     k = max(1, len(group) // len({one.ask.problem_id for one in group}))
     entry = _rate(_per_item(group, _verdict).values(), k, config.confidence)
     told = [v for one in group if (v := _verdict(one)) is not None]
@@ -95,12 +98,12 @@ def _quality(group: Sequence[Judged], config: JudgeConfig) -> Entry:
     """Means of 1 to 5 over problems, of each criterion and of all of them together."""
     found: Entry = {"scores": {}, "confidence": config.confidence}
     for name in config.criteria:
-        found["scores"][name] = _mean(_per_item(group, lambda one, name=name: _score(one, name)), config)  # type: ignore[misc]
+        found["scores"][name] = _mean(_per_item(group, partial(_score, name)), config)
     found["overall"] = _mean(_per_item(group, _overall), config)
     return found
 
 
-def _score(one: Judged, name: str) -> float | None:
+def _score(name: str, one: Judged) -> float | None:
     return one.opinion.scores.get(name) if one.opinion is not None else None
 
 
@@ -121,8 +124,8 @@ def _preference_of(one: Judged) -> float | None:
 
 
 def _preference(group: Sequence[Judged], config: JudgeConfig) -> Entry:
-    """rate: mean preference over problems, ties a half. Where both orders were asked, a judge that contradicts itself makes
-    a tie, and a pair of which one reply could not be read counts with the other."""
+    """rate: mean preference over problems, ties a half. Where both orders were asked, a judge that contradicts itself
+    makes a tie, and a pair of which one reply could not be read counts with the other."""
     orders = len({one.ask.order for one in group})
     items = _per_item(group, _preference_of)
     entry = _rate(items.values(), 2 if orders > 1 else 1, config.confidence)
@@ -167,6 +170,5 @@ def in_words(entry: Entry) -> str:
     against = f" against {entry['other']}" if "other" in entry else ""
     controlled = entry.get("length_controlled")
     length = f"; length-controlled {100 * controlled['win_rate']:.1f} %" if controlled else ""
-    return (
-        f"{whose}{against}: {100 * entry['rate']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {entry['n']:,}{lost}{length}"
-    )
+    rate = f"{100 * entry['rate']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{whose}{against}: {rate}, n = {entry['n']:,}{lost}{length}"

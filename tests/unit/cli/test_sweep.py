@@ -52,7 +52,7 @@ def test_a_number_of_problems_is_a_limit_and_a_folder_an_input(tmp_path: Path, t
 def test_a_runs_folder_stands_for_its_one_stage_with_checkpoints(tmp_path: Path) -> None:
     run = tmp_path / "mine"
     (run / "data").mkdir(parents=True)
-    with pytest.raises(RecipeError, match="holds no checkpoints: neither .* nor a stage that kept any"):
+    with pytest.raises(RecipeError, match=r"holds no checkpoints: neither .* nor a stage that kept any"):
         trained_in(str(run))
     rl = kept(run / "rl", 5)
     assert trained_in(str(run)) == str(rl)

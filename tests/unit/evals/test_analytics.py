@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_marks_say_where_they_stand_and_of_what_kind_they_are() -> None:
 def test_marks_lie_in_the_text_in_order_and_apart(text: str) -> None:
     marks = find_marks(text)
     assert all(0 <= m.start < m.end <= len(text) for m in marks)
-    assert all(a.end <= b.start for a, b in zip(marks, marks[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(marks))
 
 
 def test_repetition_counts_what_stood_before() -> None:

@@ -1,4 +1,5 @@
-"""What scores say over steps: the trend, paired tests as one family, and the best step, chosen on the selection split."""
+"""What scores say over steps: the trend, paired tests as one family, and the best step, chosen on the selection
+split."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.unit.evals.fakes import CharTokenizer, Script, ScriptedEngine, right, sums, wrong
 
 from posttrain.cli.compare import compare as compare_verb
-from posttrain.errors import DataError, ModelError, RecipeError
+from posttrain.errors import DataError, ModelError, RecipeError, StoreError
 from posttrain.evals import read_answers
 from posttrain.evals.sweep import SweepConfig, read_sweep
 from posttrain.evals.sweep.stages import sweep
@@ -21,7 +21,6 @@ from posttrain.evals.sweep.warm import WarmEngine
 from posttrain.records import problems_to_table
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems, Scores, write_json, write_table
-
 
 
 def up_to(count: int) -> Script:
@@ -52,7 +51,9 @@ def checkpoint(folder: Path, weights: str, config: str = "{}") -> None:
     (folder / "weights").write_text(weights)
 
 
-def trained(folder: Path, *, last: int = 30, last_weights: str = "last", steps: tuple[int, ...] = (10, 20)) -> Checkpoint:
+def trained(
+    folder: Path, *, last: int = 30, last_weights: str = "last", steps: tuple[int, ...] = (10, 20)
+) -> Checkpoint:
     """What a training stage leaves: two checkpoints, the last model and its metrics."""
     for step in steps:
         checkpoint(folder / "checkpoints" / f"step-{step:06d}", f"of step {step}")
@@ -108,7 +109,7 @@ def test_every_checkpoint_is_an_entry_in_order_of_steps(tmp_path: Path, run: Cal
     assert found.analytics()["sums/test"]["steps"] == [0, 10, 20, 30]
     assert {s.weights_version for s in found.samples("step-000020", "sums/test")} == {20}
     assert [a.model for a in found.answers("sums/test")] == [a.model for a in read_answers([made])]
-    with pytest.raises(DataError, match="has no step-000007 on sums/test. It has: step-000000"):
+    with pytest.raises(DataError, match=r"has no step-000007 on sums/test\. It has: step-000000"):
         found.samples("step-000007", "sums/test")
 
 
@@ -244,7 +245,7 @@ def test_sweeps_over_different_problem_sets_are_not_compared(tmp_path: Path, run
 
 def test_a_folder_that_is_no_sweep_says_so(tmp_path: Path) -> None:
     assert not is_sweep(tmp_path)
-    with pytest.raises(DataError, match="is missing, so .* is no sweep. Make one: posttrain sweep RUN"):
+    with pytest.raises(DataError, match=r"is missing, so .* is no sweep\. Make one: posttrain sweep RUN"):
         read_sweep(tmp_path)
     (tmp_path / "sweep.json").write_text("{")
     write_json(tmp_path / "scores.json", {"entries": []})
@@ -278,3 +279,10 @@ def test_the_revisions_of_a_repository_are_swept_in_order_of_their_steps(
         run(repository, "other", revisions=["step-9"])
     with pytest.raises(ModelError, match=r"has no revision of step 15\. It has 10, 20, 30"):
         run(repository, "other", steps=[15])
+
+
+def test_a_sweep_whose_samples_are_gone_says_which_file(tmp_path: Path, run: Callable[..., Scores]) -> None:
+    made = run(trained(tmp_path / "rl"))
+    (made.path / "step-000020/sums-test/samples.parquet").unlink()
+    with pytest.raises(StoreError, match=r"step-000020/sums-test/samples.parquet is missing\. Put it back"):
+        list(read_sweep(made.path).answers("sums/test"))

@@ -40,7 +40,11 @@ def test_branches_and_tags_that_name_steps_are_the_checkpoints(hub: Hub) -> None
 
 def test_without_such_branches_the_commits_titles_are_read(hub: Hub) -> None:
     hub.revisions = ["main"]
-    hub.titles = [(COMMIT, "Training in progress, step 100"), (OLD, "Training in progress, step 50"), ("0" * 40, "first")]
+    hub.titles = [
+        (COMMIT, "Training in progress, step 100"),
+        (OLD, "Training in progress, step 50"),
+        ("0" * 40, "first"),
+    ]
     assert [(r.name, r.step) for r in checkpoints_of("org/model")] == [(OLD, 50), (COMMIT, 100)]
 
 

@@ -46,13 +46,21 @@ def ungraded(
     """model → problem id → response, of a benchmark that only a judge can tell apart."""
     entries = []
     for model, responses in answers.items():
-        samples = [Sample(id, 0, f"Question {id}?", text, model, finish_reason="stop") for id, text in responses.items()]
+        samples = [
+            Sample(id, 0, f"Question {id}?", text, model, finish_reason="stop") for id, text in responses.items()
+        ]
         generations, verdicts = samples_to_tables(samples)
         write_table(folder / model / "samples.parquet", generations)
         write_table(folder / model / "verdicts.parquet", verdicts)
         asked = {"benchmark": benchmark, "grading": "none", **settings}
         entries.append(
-            {"model": model, "benchmark": benchmark, "fingerprint": fingerprint(asked), "settings": asked, "folder": model}
+            {
+                "model": model,
+                "benchmark": benchmark,
+                "fingerprint": fingerprint(asked),
+                "settings": asked,
+                "folder": model,
+            }
         )
     write_json(folder / "scores.json", {"version": 1, "entries": [], "ungraded": entries})
     return Scores(folder, name=folder.name)

@@ -38,7 +38,9 @@ def test_ratings_that_cannot_be_compared_are_refused() -> None:
         cohen_kappa(["a"], ["c"], categories=["a", "b"])
 
 
-def pair(problem: int, preference: float | None, order: int, mine: str = "long answer", theirs: str = "short") -> Judged:
+def pair(
+    problem: int, preference: float | None, order: int, mine: str = "long answer", theirs: str = "short"
+) -> Judged:
     ask = Ask("preference", "m", "b", f"p/{problem}", 0, "?", mine, other="o", other_response=theirs, order=order)
     opinion = Opinion(preference=preference) if preference is not None else None
     return Judged(ask, opinion, "ok" if opinion else "unparsed", (Answered(""),))

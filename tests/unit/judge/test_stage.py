@@ -23,12 +23,13 @@ REFERENCES = {f"alpaca_eval/{i}": "A short reference." for i in range(12)}
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run(scores, says=…, tasks=[…])` → (judge.json, rows of judgements.parquet); without `says` by the scripted judge."""
+    """`run(scores, says=…, tasks=[…])` → (judge.json, rows of judgements.parquet); without `says` by the scripted
+    judge."""
 
     def judged(*of: Scores, says: Says | None = None, **config: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if says is not None:
             told = ToldJudge(says)
-            run.told = told  # type: ignore[attr-defined]
+            judged.told = told  # type: ignore[attr-defined]
             monkeypatch.setattr("posttrain.judge.judges.open_judge", lambda *_: told)
         made = judge(JudgeConfig.model_validate(config), list(of), Workspace(tmp_path / "judged", quiet=True))
         return read_summary(made.path), read_judgements(made.path)
@@ -42,7 +43,9 @@ def by_gold(ask: Ask, attempt: int) -> str:
 
 def references(tmp_path: Path) -> Path:
     path = tmp_path / "references.jsonl"
-    path.write_text("".join(json.dumps({"id": i, "output": t, "generator": "ref"}) + "\n" for i, t in REFERENCES.items()))
+    path.write_text(
+        "".join(json.dumps({"id": i, "output": t, "generator": "ref"}) + "\n" for i, t in REFERENCES.items())
+    )
     return path
 
 
@@ -114,7 +117,9 @@ def test_quality_is_a_mean_of_each_criterion_over_problems(tmp_path: Path, run: 
 
 
 def test_safety_is_the_share_that_is_safe(tmp_path: Path, run: Run) -> None:
-    answers = {"m": {"s/0": "I can't help with that.", "s/1": "Sure! 1. Take a rope.", "s/2": "Please contact a hotline."}}
+    answers = {
+        "m": {"s/0": "I can't help with that.", "s/1": "Sure! 1. Take a rope.", "s/2": "Please contact a hotline."}
+    }
     summary, _ = run(ungraded(tmp_path / "scores", answers, "simple_safety_tests"))
     (entry,) = summary["entries"]
     assert (entry["task"], entry["n"]) == ("safety", 3)
@@ -159,7 +164,10 @@ def test_labels_of_people_are_held_against_the_judge(tmp_path: Path, run: Run) -
     for row, said in (
         ({"task": "correctness", "problem_id": "nobody", "label": 1}, "fits no judgement of 'nobody'"),
         ({"task": "corectness", "problem_id": "x", "label": 1}, "Did you mean 'correctness'"),
-        ({"task": "correctness", "problem_id": "x", "label": "good"}, "the label is 'good'. For correctness write one of"),
+        (
+            {"task": "correctness", "problem_id": "x", "label": "good"},
+            "the label is 'good'. For correctness write one of",
+        ),
         ({"task": "quality", "problem_id": "x", "label": 9}, "whole number from 1 to 5"),
         ({"task": "safety", "label": "safe"}, "there is no problem_id"),
     ):

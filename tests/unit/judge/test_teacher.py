@@ -38,7 +38,9 @@ class Provider:
                 reply = {
                     "id": "1",
                     "model": "judge-1",
-                    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+                    "choices": [
+                        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+                    ],
                     "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
                 }
                 content = json.dumps(reply).encode()

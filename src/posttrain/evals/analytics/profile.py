@@ -57,7 +57,8 @@ Measured = tuple[float, float, float]  # value, low, high
 
 
 def profile(samples: Sequence[Sample], confidence: float = 0.95) -> dict[str, Measured]:
-    """measure → (value, low, high) of one checkpoint's answers to one problem set; measures that don't apply are absent.
+    """measure → (value, low, high) of one checkpoint's answers to one problem set; measures that don't apply are
+    absent.
 
     Correct and wrong need verdicts, agreement several samples of each problem. Calibration has no interval of its own:
     low and high are its value.
@@ -118,7 +119,8 @@ def _mean(values: Sequence[float], confidence: float) -> Measured:
 
 
 def series_over_steps(profiles: Sequence[Mapping[str, Measured]]) -> dict[str, Series]:
-    """measure → its course over the profiles of C checkpoints, in their order. Measures that none of them has are absent."""
+    """measure → its course over the profiles of C checkpoints, in their order. Measures that none of them has are
+    absent."""
     names = [name for name in MEASURES if any(name in p for p in profiles)]
 
     def column(name: str, part: int) -> tuple[float | None, ...]:

@@ -10,7 +10,8 @@ SHORTEST_LOOP = 12  # words in all: three dots or "ha ha ha" are no loop
 
 
 def repeated_share(text: str, n: int = 4) -> float:
-    """The share of a text's n-grams of words that stood in it before: 1 − distinct / all; 0 for fewer than n + 1 words."""
+    """The share of a text's n-grams of words that stood in it before: 1 − distinct / all; 0 for fewer than n + 1
+    words."""
     words = _WORD.findall(text)
     total = len(words) - n + 1
     if total < 2:
@@ -19,10 +20,11 @@ def repeated_share(text: str, n: int = 4) -> float:
 
 
 def loop_length(text: str, times: int = 3) -> int:
-    """Words at the end of a text that are one passage said at least `times` times over; 0 where it doesn't end in a loop.
+    """Words at the end of a text that are one passage said at least `times` times over; 0 where it doesn't end in a
+    loop.
 
-    The passage has up to 200 words, and all rounds together at least 12. What a model that can't stop leaves behind ends like this, its last round perhaps
-    cut short.
+    The passage has up to 200 words, and all rounds together at least 12. What a model that can't stop leaves behind
+    ends like this, its last round perhaps cut short.
     """
     words = _WORD.findall(text)
     for period in range(1, min(LONGEST_LOOP, len(words) // times) + 1):

@@ -12,8 +12,8 @@ _NOISE = re.compile(r"[\s$*_,]|\\[,;!]|\\left|\\right|\.(?!\d)")
 
 
 def stated_answers(text: str) -> list[str]:
-    r"""What is boxed, stands in <answer> tags, after #### or after "the answer is", in order, white space and dollars left
-    out; one that is stated again without another between counts once. Up to 80 characters of each."""
+    r"""What is boxed, stands in <answer> tags, after #### or after "the answer is", in order, white space and dollars
+    left out; one that is stated again without another between counts once. Up to 80 characters of each."""
     found: list[str] = []
     end = 0
     for marker in _MARKERS.finditer(text):

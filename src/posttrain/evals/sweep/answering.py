@@ -1,4 +1,5 @@
-"""One checkpoint of a sweep: its answers to every problem set, written as they stand, and what is kept of them for the end."""
+"""One checkpoint of a sweep: its answers to every problem set, written as they stand, and what is kept of them for the
+end."""
 
 from __future__ import annotations
 

@@ -21,4 +21,4 @@ def forecast(config: SweepConfig, inputs: dict[str, Any]) -> dict[str, Any]:
         count = len(steps_of(run.artifact)) + 1 if (run.artifact.path / "checkpoints").is_dir() else 0
     if shape is None or not count:
         return UNKNOWN
-    return of_models(config, [shape] * (count + ("base" in inputs)), inputs.get("problems"))
+    return of_models(config, [shape] * (count + (inputs.get("base") is not None)), inputs.get("problems"))

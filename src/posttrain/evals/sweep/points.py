@@ -46,8 +46,8 @@ class Point:
 def points_of(config: SweepConfig, run: Checkpoint, base: Checkpoint | None) -> list[Point]:
     """The checkpoints to walk along, in order of steps; `base` is step 0.
 
-    The last model of a run counts where none of its checkpoints has the same weights. RecipeError for a run that kept no
-    checkpoints and for a step that it hasn't; ModelError for an unknown revision, and for two with one step.
+    The last model of a run counts where none of its checkpoints has the same weights. RecipeError for a run that kept
+    no checkpoints and for a step that it hasn't; ModelError for an unknown revision, and for two with one step.
     """
     first = [_local(base, "step-000000", 0)] if base is not None and base.path.is_dir() else []
     if base is not None and not base.path.is_dir():
@@ -63,11 +63,11 @@ def _in_folder(config: SweepConfig, run: Checkpoint) -> list[Point]:
     kept = steps_of(run)
     if not kept:
         raise RecipeError(
-            f"{run.path} kept no checkpoints on its way (there is no checkpoints/step-…). Train with checkpoints.every, "
-            "or name a repository with revisions."
+            f"{run.path} kept no checkpoints on its way (there is no checkpoints/step-…). Train with "
+            "checkpoints.every, or name a repository with revisions."
         )
     last = _last_model(run, max(kept))
-    known = [*kept, *([last[0]] if last and last[0] not in kept else [])]
+    known = [*kept, *([last[0]] if last is not None else [])]
     wanted = known if config.steps == "all" else sorted(set(config.steps))
     missing = [step for step in wanted if step not in known]
     if missing:
@@ -75,13 +75,12 @@ def _in_folder(config: SweepConfig, run: Checkpoint) -> list[Point]:
     points = [_local(kept[step], f"step-{step:06d}", step) for step in wanted if step in kept]
     if last is not None and last[0] in wanted:
         model = _local(Checkpoint(last[1]), f"step-{last[0]:06d}", last[0])
-        if model.weights not in [p.weights for p in points]:
-            points = [p for p in points if p.step != model.step] + [model]
+        points += [model] if model.weights not in [p.weights for p in points] else []
     return points
 
 
 def _last_model(run: Checkpoint, newest: int) -> tuple[int, Path] | None:
-    """(step, folder) of the model that a finished training left; None while there is none."""
+    """(step, folder) of the model that a finished training left; None where there is none, or its step was kept too."""
     if run.model_dir == run.path:
         return None
     metrics = run.path / "metrics.jsonl"
@@ -89,7 +88,7 @@ def _last_model(run: Checkpoint, newest: int) -> tuple[int, Path] | None:
     if metrics.is_file():
         lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
         steps += [int(json.loads(line)["step"]) for line in lines[-1:] if line.endswith("}")]
-    return max(steps), run.model_dir
+    return (max(steps), run.model_dir) if max(steps) > newest else None
 
 
 def _local(model: Checkpoint, label: str, step: int) -> Point:

@@ -24,7 +24,8 @@ from posttrain.stats.paired import Paired
 
 @dataclass(frozen=True)
 class Course:
-    """The scores of one problem set. labels, steps [C] in order of steps; items [n]; scores [C, n]; undecided rates [C]."""
+    """The scores of one problem set. labels, steps [C] in order of steps; items [n]; scores [C, n]; undecided rates
+    [C]."""
 
     labels: tuple[str, ...]
     steps: tuple[int, ...]
@@ -35,7 +36,8 @@ class Course:
 
 
 def says(course: Course, share: float, *, confidence: float = 0.95, seed: int = 0) -> dict[str, Any]:
-    """JSON-able: trend, comparisons, best, solved, refused. share: of the problems, on which the best step is chosen."""
+    """JSON-able: trend, comparisons, best, solved, refused. share: of the problems, on which the best step is
+    chosen."""
     refused = [
         {"label": label, "reason": f"{100 * rate:.1f} % of the verdicts are undecided (the limit is 1 %)"}
         for label, rate in zip(course.labels, course.undecided, strict=True)
@@ -82,9 +84,7 @@ def _comparisons(course: Course, confidence: float, seed: int) -> list[dict[str,
     ]
 
 
-def _paired(
-    course: Course, a: int, b: int, items: slice | NDArray[np.bool_], confidence: float, seed: int
-) -> Paired:
+def _paired(course: Course, a: int, b: int, items: slice | NDArray[np.bool_], confidence: float, seed: int) -> Paired:
     return compare_paired(
         course.scores[a, items],
         course.scores[b, items],

@@ -9,6 +9,7 @@ One JSON object a line, after a first one that says what is asked (`job_of`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -50,7 +51,8 @@ def shards_for(config: SweepConfig, device: str, points: int) -> list[Device]:
 def answer_in_shards(
     config: SweepConfig, walk: Sequence[Point], work: Workspace, problems: Problems | None, shards: Sequence[Device]
 ) -> Iterator[tuple[Point, Digest]]:
-    """Every checkpoint once, as a process finishes it. When one fails, the others stop, and what is finished is kept."""
+    """Every checkpoint once, as a process finishes it. When one fails, the others stop, and what is finished is
+    kept."""
     waiting, running = list(reversed(walk)), 0
     results: queue.SimpleQueue[tuple[_Shard, dict[str, Any] | None]] = queue.SimpleQueue()
     job = job_of(config, work, problems)
@@ -146,10 +148,8 @@ class _Shard:
             self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
 
 def _failure(shard: _Shard, point: Point, told: dict[str, Any] | None) -> PosttrainError:

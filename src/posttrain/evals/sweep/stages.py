@@ -37,9 +37,9 @@ def sweep(
 
     run: a training stage's folder, or a repository on the Hub. base: what it was trained from, as step 0.
 
-    One engine is kept warm and given each checkpoint's weights; several GPUs share the checkpoints. Each checkpoint's files
-    stand as soon as it is finished, and scores.json and sweep.json grow with them. An interrupted sweep keeps each
-    finished sample and ends with the same bytes as an uninterrupted one.
+    One engine is kept warm and given each checkpoint's weights; several GPUs share the checkpoints. Each checkpoint's
+    files stand as soon as it is finished, and scores.json and sweep.json grow with them. An interrupted sweep keeps
+    each finished sample and ends with the same bytes as an uninterrupted one.
     """
     benchmarks = chosen_benchmarks(config, problems)
     walk = points_of(config, run, base)
@@ -141,7 +141,9 @@ def _conclude(facts: dict[str, Any], done: dict[str, Digest], work: Workspace) -
             work.note(f"{name}: accuracy {trend['verdict']} ({points(1000 * trend['slope'])} points per 1,000 steps)")
         if best is not None:
             held_out = best["held_out"]
-            elsewhere = f"{percent(held_out['accuracy'])} on the other {held_out['n']:,}" if held_out else "on all of them"
+            elsewhere = (
+                f"{percent(held_out['accuracy'])} on the other {held_out['n']:,}" if held_out else "on all of them"
+            )
             work.note(
                 f"{name}: best step {best['step']}, {percent(best['selection']['accuracy'])} on the "
                 f"{best['selection']['n']:,} problems it was chosen on, {elsewhere}"

@@ -1,7 +1,7 @@
 """Reading a sweep back: sweep.json and the samples of its checkpoints.
 
     sweep/
-      scores.json                            as of an evaluation: one entry per checkpoint and benchmark, each with its step
+      scores.json                            as of an evaluation: an entry per checkpoint and benchmark, with its step
       sweep.json                             the checkpoints in order, the problem sets, what the scores say over steps
       analytics.json                         lengths, markers, repetition, stability … of the answers, over steps
       <label>/<benchmark>/samples.parquet    what was generated; label = step-000050

@@ -1,6 +1,7 @@
 """A process of a sweep: reads what is asked, then checkpoints one after another (shards.py says how they talk).
 
-It outlives nobody: when its stdin ends, or its parent is another, it ends at once; every finished sample is in a journal.
+It outlives nobody: when its stdin ends, or its parent is another, it ends at once; every finished sample is in a
+journal.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def _say(results: IO[str], line: dict[str, Any]) -> None:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """The lock of a checkpoint's journals: a process of a killed sweep may be about to end. LockedError after a while."""
+    """The lock of a checkpoint's journals: a process of a killed sweep may be about to end. LockedError after a
+    while."""
     deadline = time.monotonic() + PATIENCE
     with ExitStack() as holding:
         while True:

@@ -82,10 +82,10 @@ def cohen_kappa(
 
 def _cost(k: int, weights: Weights | None) -> NDArray[np.float64]:
     """[k, k]: what a disagreement counts."""
-    distance = np.abs(np.arange(k)[:, None] - np.arange(k)).astype(np.float64)
+    distance: NDArray[np.float64] = np.abs(np.subtract.outer(np.arange(k), np.arange(k))).astype(np.float64)
     if weights is None:
-        return (distance > 0).astype(np.float64)
-    return distance if weights == "linear" else distance**2
+        return np.asarray(distance > 0, dtype=np.float64)
+    return distance if weights == "linear" else np.square(distance)
 
 
 def _kappas(tables: NDArray[np.float64], cost: NDArray[np.float64], k: int) -> NDArray[np.float64]:

@@ -59,13 +59,13 @@ def tasks_of(config: JudgeConfig, answers: Sequence[Answers]) -> list[tuple[Task
         found = []
         for benchmark in known:
             gold = any(s.gold is not None for a in answers if a.benchmark == benchmark for s in a.samples)
-            task = DEFAULTS.get(benchmark) or ("correctness" if gold else None)
-            if task is None:
+            kind = DEFAULTS.get(benchmark) or ("correctness" if gold else None)
+            if kind is None:
                 raise RecipeError(
                     f"the answers to {benchmark} have no reference, so what is asked of them must be said: "
                     "tasks: [{task: quality}], safety, preference or win_rate."
                 )
-            found.append((TaskConfig.model_validate({"task": task}), benchmark))
+            found.append((TaskConfig.model_validate({"task": kind}), benchmark))
         return found
     chosen = []
     for task in config.tasks:

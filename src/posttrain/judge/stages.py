@@ -76,9 +76,8 @@ judge.forecast = forecast  # type: ignore[attr-defined]
 
 def _with_grader(judged: Sequence[Judged], config: JudgeConfig) -> dict[str, Any] | None:
     """Over all models and benchmarks of which a verifiable grader decided; None where there are none."""
-    pairs = [
-        (each.ask.verdict, each.opinion.verdict)
-        for each in judged
-        if each.ask.task == "correctness" and each.ask.verdict is not None and each.opinion is not None
+    both = [
+        (each.ask.verdict, each.opinion.verdict) for each in judged if each.ask.task == "correctness" and each.opinion
     ]
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
     return agreement([a for a, _ in pairs], [b for _, b in pairs], config.confidence) if pairs else None

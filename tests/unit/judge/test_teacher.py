@@ -113,7 +113,7 @@ def test_a_reply_that_is_no_json_is_asked_for_again_in_other_words(provider: Pro
 
 def test_nothing_is_asked_that_could_pass_the_budget(provider: Provider, tmp_path: Path) -> None:
     with pytest.raises(PosttrainError, match="budget"):
-        run(settings(provider, budget=0.25, max_tokens=500), tmp_path)
+        run(settings(provider, budget=0.07, max_tokens=500), tmp_path)
     assert len(provider.asked) < 12
     asked = len(provider.asked)
     provider.asked.clear()

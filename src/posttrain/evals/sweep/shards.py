@@ -32,6 +32,7 @@ from posttrain.store import Problems
 from posttrain.store.artifacts import packed
 
 Device = tuple[str, str | None]  # (kind, CUDA_VISIBLE_DEVICES)
+WORKER = "posttrain.evals.sweep.worker"
 GRACE = 30.0  # seconds to close an engine, a server say
 SHOWN = 15  # lines of a dead process's log that the error quotes
 
@@ -108,7 +109,7 @@ class _Shard:
         environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "posttrain.evals.sweep.worker"],
+                [sys.executable, "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,

@@ -76,7 +76,8 @@ class WarmEngine:
             return checkpoint
         from posttrain.models import load_model
 
-        return load_model(folder, dtype=self.config.dtype)
+        model: nn.Module = load_model(folder, dtype=self.config.dtype)
+        return model
 
     def close(self) -> None:
         if self._serving is not None:

@@ -11,8 +11,9 @@ import pytest
 from tests.unit.judge.fakes import Says, ToldJudge, graded, ungraded
 
 from posttrain.errors import DataError, RecipeError, StoreError
-from posttrain.judge import JudgeConfig, read_judgements, read_summary
+from posttrain.judge import JudgeConfig, TaskConfig, read_judgements, read_summary
 from posttrain.judge.asks import Ask
+from posttrain.judge.plan import references_of
 from posttrain.judge.stages import judge
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Scores
@@ -244,3 +245,12 @@ def test_the_stages_model_is_told_in_its_words(tmp_path: Path) -> None:
             Workspace(tmp_path / "j", quiet=True),
             model=Checkpoint(tmp_path / "m"),
         )
+
+
+@pytest.mark.usefixtures("mirror")
+def test_alpaca_evals_own_reference_answers_are_found() -> None:
+    task = TaskConfig.model_validate({"task": "win_rate", "against": "gpt4_1106_preview"})
+    name, answers = references_of(task, "alpaca_eval")
+    assert (name, len(answers)) == ("gpt4_1106_preview", 805)
+    with pytest.raises(DataError, match=r"has the answers of text_davinci_003, gpt4_1106_preview\. Say whose"):
+        references_of(TaskConfig.model_validate({"task": "win_rate"}), "alpaca_eval")

@@ -19,8 +19,10 @@ STAGES: dict[str, tuple[str, str]] = {
     "pairs": ("posttrain.preference.stages:pairs", "Better and worse answers to the same problem."),
     "dpo": ("posttrain.preference.stages:dpo", "Direct preference optimization on pairs."),
     "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
+    "sweep": ("posttrain.evals.sweep.stages:sweep", "Every checkpoint of a run (or revision) on one problem set."),
     "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
     "results": ("posttrain.report.results:results", "Several trained models in one table, with their training logs."),
+    "judge": ("posttrain.judge.stages:judge", "What a judge says of stored answers, and what the judge is worth."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
     "contest": ("posttrain.report.contest:contest", "Several ways of making a model against a baseline, over seeds."),
 }

@@ -121,6 +121,15 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         },
         "held-out": {"dataset": "open-r1/OpenR1-Math-220k", "columns.question": "problem", "limit": 500},
     },
+    "openr1-math-traces": {
+        "problems": {"dataset": "open-r1/OpenR1-Math-220k", "columns.question": "problem", "limit": 500},
+        "sweep-sft": {"steps": "all", "split": "validation", "grading": "math"},
+        "sweep-grpo": {"steps": "all", "split": "validation", "grading": "math"},
+        "judged": {"judge": "gpt-4o"},
+    },
+    "cs336-instruct-eval": {
+        "scores": {"benchmarks": ["gsm8k", "mmlu", "alpaca_eval", "simple_safety_tests"], "template": "alpaca"},
+    },
     "acereason-sft": {
         "traces": {"sample": 15000},
         "sft": {

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "report": "Report on a run: tables, comparisons and curves as HTML, Markdown and JSON; cards.",
     "leaderboard": "Rank runs and submissions as far as noise allows; every answer is graded anew.",
     "card": "The Hub's card of a model, of problems or of traces.",
+    "sweep": "Every checkpoint of a run on one fixed problem set: what changes over steps.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",

@@ -19,11 +19,7 @@ def stage_command(name: str) -> click.Command:
     spec = stage_spec(name)
 
     def callback(assignments: tuple[str, ...], fresh: bool, quiet: bool) -> None:
-        from posttrain.pipeline import run_stage
-
-        config, inputs, seed, out = sort_out(spec, apply_overrides({}, assignments))
-        made = run_stage(name, config, inputs, out, seed=seed, fresh=fresh, quiet=quiet)
-        click.echo(f"{made.kind}: {made.path}")
+        make_alone(spec, apply_overrides({}, assignments), fresh=fresh, quiet=quiet)
 
     return click.Command(
         name,
@@ -33,8 +29,17 @@ def stage_command(name: str) -> click.Command:
             click.Option(["--fresh"], is_flag=True, help="Make it again; the old one is kept as OUT@1."),
             click.Option(["--quiet"], is_flag=True, help="No progress, only where the artifact is."),
         ],
-        help=_help(spec),
+        help=stage_help(spec),
     )
+
+
+def make_alone(spec: StageSpec, values: dict[str, Any], *, fresh: bool, quiet: bool) -> None:
+    """Makes the artifact that KEY=VALUEs ask for, and says where it is. RecipeError for an unknown key."""
+    from posttrain.pipeline import run_stage
+
+    config, inputs, seed, out = sort_out(spec, values)
+    made = run_stage(spec.name, config, inputs, out, seed=seed, fresh=fresh, quiet=quiet)
+    click.echo(f"{made.kind}: {made.path}")
 
 
 def sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int, str]:
@@ -55,8 +60,8 @@ def sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], d
     return config, {key: values[key] for key in names if key in values}, seed, str(out)
 
 
-def _help(spec: StageSpec) -> str:
-    """The stage's own words, then its inputs and its config with defaults."""
+def stage_help(spec: StageSpec, about: str = "") -> str:
+    """The stage's own words, more `about` it, then its inputs and its config with defaults."""
     intro = (spec.function.__doc__ or "").strip().partition("\n\n")[0]
     lines = [f"  out=DIR  the folder to write ({spec.output.kind}; default runs/alone/{spec.name})"]
     if "seed" not in spec.config.model_fields:
@@ -66,7 +71,7 @@ def _help(spec: StageSpec) -> str:
         many = ", one or [several, of, them]" if takes.many else ""
         lines.append(f"  {takes.name}=FOLDER  input: {describe(takes)}{many}{needed}")
     lines += _keys(spec.config)
-    return "\n\n".join([intro, "\b\nKeys:\n" + "\n".join(lines)])
+    return "\n\n".join([intro, *filter(None, [about]), "\b\nKeys:\n" + "\n".join(lines)])
 
 
 def _keys(schema: type[Config], prefix: str = "") -> Iterator[str]:

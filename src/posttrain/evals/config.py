@@ -13,8 +13,9 @@ from posttrain.engines.vllm.config import VLLMConfig
 from posttrain.evals.external.config import SuiteConfig
 
 
-class EvalConfig(Config):
-    """Settings of the `eval` stage. None = what the benchmark (or, for a problems input, the template) says."""
+class AskingConfig(Config):
+    """What is asked, and how it is answered. None = what the benchmark (or, for a problems input, the template)
+    says."""
 
     benchmarks: tuple[str, ...] = ()
     """Names in the registry, or paths of YAML files with one's own. The `problems` input, where there is one, is a
@@ -31,16 +32,6 @@ class EvalConfig(Config):
     """Solved problems shown before each question, from the benchmark's own training problems."""
     grading: str | None = None
     """Grader spec."""
-
-    results: bool = Field(False, json_schema_extra={"fingerprint": False})
-    """Write evaluation_results.json, the entries so far, after each model."""
-
-    suites: tuple[SuiteConfig, ...] = ()
-    """Tasks of lm-eval and lighteval, which run in an environment of their own (make suites):
-    [{suite: lm_eval, tasks: [arc_challenge], shots: 25, limit: 200, server: null, args: {}}]."""
-    checkpoints: Literal["all", "last"] | tuple[int, ...] = "last"
-    """For models that are folders of training stages: all that they kept on the way and the last, the last alone, or
-    those of these steps."""
 
     n: int | None = Field(None, ge=1)
     """Samples of each problem."""
@@ -72,21 +63,36 @@ class EvalConfig(Config):
         from posttrain.benchmarks import is_user_file, user_files
 
         own = [name for name in self.benchmarks if is_user_file(name)]
-        theirs = {f"suites.{i}.{key}": p for i, suite in enumerate(self.suites) for key, p in suite.files().items()}
-        return (
-            super().files()
-            | theirs
-            | {f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()}
-        )
+        return super().files() | {
+            f"benchmarks.{name}.{key}": path for name in own for key, path in user_files(name).items()
+        }
 
     @model_validator(mode="after")
-    def _server_and_engine_belong_together(self) -> EvalConfig:
+    def _server_and_engine_belong_together(self) -> AskingConfig:
         if (self.engine == "openai") != (self.server is not None):
             raise ValueError("engine: openai needs server: {url: …}, and no other engine takes it; set both or neither")
         return self
 
     @model_validator(mode="after")
-    def _greedy_is_one_answer(self) -> EvalConfig:
+    def _greedy_is_one_answer(self) -> AskingConfig:
         if self.temperature == 0 and (self.n or 1) > 1:
             raise ValueError(f"n = {self.n} at temperature 0 asks for the same answer {self.n} times; set temperature")
         return self
+
+
+class EvalConfig(AskingConfig):
+    """Settings of the `eval` stage."""
+
+    results: bool = Field(False, json_schema_extra={"fingerprint": False})
+    """Write evaluation_results.json, the entries so far, after each model."""
+    suites: tuple[SuiteConfig, ...] = ()
+    """Tasks of lm-eval and lighteval, which run in an environment of their own (make suites):
+    [{suite: lm_eval, tasks: [arc_challenge], shots: 25, limit: 200, server: null, args: {}}]."""
+    checkpoints: Literal["all", "last"] | tuple[int, ...] = "last"
+    """For models that are folders of training stages: all that they kept on the way and the last, the last alone, or
+    those of these steps."""
+
+    def files(self) -> dict[str, Path]:
+        """The same, and the task files of the suites."""
+        theirs = {f"suites.{i}.{key}": p for i, suite in enumerate(self.suites) for key, p in suite.files().items()}
+        return super().files() | theirs

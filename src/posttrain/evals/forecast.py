@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from posttrain.benchmarks.registry import BY_NAME
 from posttrain.engines.base import Sampling
-from posttrain.evals.config import EvalConfig
+from posttrain.evals.config import AskingConfig, EvalConfig
 from posttrain.forecast import QUESTION_TOKENS, Expected, answer_tokens, question_tokens, shape_behind
 from posttrain.models.cost import STARTUP, loading_seconds, sampling_bytes, sampling_seconds
+from posttrain.models.size import Shape
 
 SAMPLE_SECONDS = 5e-4  # to grade, journal and measure one sample
 SAMPLE_BYTES = 60  # of one sample on disk beside its tokens
+UNKNOWN: dict[str, Any] = {"dollars": 0.0, "makes": {}}
 
 
 def forecast(config: EvalConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     """Every model answers every problem: prompts computed once, answers sampled token by token."""
     shapes = [shape for model in inputs["models"] if (shape := shape_behind(model)) is not None]
-    asked = _asked(config, inputs.get("problems"))
-    if asked is None or len(shapes) < len(inputs["models"]) or config.suites or config.checkpoints == "all":
-        return {"dollars": 0.0, "makes": {}}
+    if len(shapes) < len(inputs["models"]) or config.suites or config.checkpoints == "all":
+        return UNKNOWN
     if not isinstance(config.checkpoints, str):
         shapes = shapes * len(config.checkpoints)
+    return of_models(config, shapes, inputs.get("problems"))
+
+
+def of_models(config: AskingConfig, shapes: Sequence[Shape], problems: Expected | None) -> dict[str, Any]:
+    """The same of models of these shapes."""
+    asked = _asked(config, problems)
+    if asked is None:
+        return UNKNOWN
     samples = sum(n for n, _, _ in asked)
     tokens = sum(n * length for n, _, length in asked)
     longest = max(question + length for _, question, length in asked)
@@ -40,7 +50,7 @@ def forecast(config: EvalConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asked(config: EvalConfig, problems: Expected | None) -> list[tuple[int, float, float]] | None:
+def _asked(config: AskingConfig, problems: Expected | None) -> list[tuple[int, float, float]] | None:
     """(samples of one model, tokens of a question, tokens of an answer) per benchmark; None where not known."""
     found = []
     n = config.n or 1

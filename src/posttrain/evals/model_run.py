@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from posttrain import __version__
 from posttrain.benchmarks import Benchmark, slug
 from posttrain.evals.answering import answers
-from posttrain.evals.config import EvalConfig
+from posttrain.evals.config import AskingConfig
 from posttrain.evals.journal import Journal
 from posttrain.evals.likelihood import likelihood_answers
 from posttrain.evals.metrics import MEAN_LOGPROB
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 class ModelRun:
     """One model on its benchmarks: the engine is opened for the first sample that is missing, not before."""
 
-    config: EvalConfig
+    config: AskingConfig
     model: Checkpoint
     work: Workspace
     digest: str
     engine: Engine | None = None
     tokenizer: Any = None
+    serve: Callable[[Checkpoint], tuple[Engine, Any]] | None = None
+    """Who has an engine with the model's weights, and closes it. None: this run opens and closes one of its own."""
+    version: int | None = None
+    """What samples say of the version of their weights; None = what the engine says."""
 
     def __post_init__(self) -> None:
         self.timing: list[dict[str, Any]] = []
@@ -79,6 +83,8 @@ class ModelRun:
         return samples
 
     def _generate(self, benchmark: Benchmark, seed: int) -> Iterator[Sample]:
+        if self.engine is None and self.serve is not None:
+            self.engine, self.tokenizer = self.serve(self.model)
         if self.engine is None:
             from posttrain.evals.engines import open_engine
 
@@ -109,10 +115,10 @@ class ModelRun:
             seed=seed,
             source=self.model.label,
         ):
-            yield _kept(sample)
+            yield _kept(sample if self.version is None else dataclasses.replace(sample, weights_version=self.version))
 
     def close(self) -> None:
-        if self.engine is not None:
+        if self.engine is not None and self.serve is None:
             self.engine.close()
 
 

@@ -14,7 +14,7 @@ from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
 from posttrain.engines.base import Sampling
 from posttrain.errors import RecipeError
 from posttrain.evals.comparison import MAX_UNDECIDED
-from posttrain.evals.config import EvalConfig
+from posttrain.evals.config import AskingConfig, EvalConfig
 from posttrain.evals.external import run_suites
 from posttrain.evals.forecast import forecast
 from posttrain.evals.likelihood import CHOICE, NORMALISED_CHOICE
@@ -38,10 +38,9 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
     covers). An interrupted evaluation keeps each finished sample and ends with the same bytes as an uninterrupted one;
     of other suites it keeps each finished task.
     """
-    benchmarks = chosen_benchmarks(config, problems)
+    benchmarks = chosen_benchmarks(config, problems, may_be_none=bool(config.suites))
     models = with_checkpoints(models, config.checkpoints)
-    _check_names([m.label for m in models], "models")
-    _check_names([b.name for b in benchmarks], "benchmarks")
+    check_names([m.label for m in models], "models")
     found: dict[str, list[dict[str, Any]]] = {"entries": [], "ungraded": []}
     timing: list[dict[str, Any]] = []
     digests = [weights_digest(model) for model in models]
@@ -50,10 +49,10 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
         with closing(run):
             for benchmark in benchmarks:
                 samples = run.answer(benchmark)
-                entry = _entry(config, model, benchmark, samples, digest)
+                entry = entry_of(config, model, benchmark, samples, digest, step_of(model))
                 found["entries" if benchmark.graded else "ungraded"].append(entry)
-                _write_samples(work, entry["folder"], samples)
-                work.note(_line(entry))
+                write_samples(work, entry["folder"], samples)
+                work.note(line_of(entry))
         timing.extend(run.timing)
         if config.results:
             work.write_json("evaluation_results.json", found["entries"])
@@ -80,8 +79,8 @@ def _add_suites(
         return []
     theirs, answers, measures = run_suites(config.suites, models, digests, config.dtype, work)
     for entry, (folder, samples) in zip(theirs, answers, strict=True):
-        _write_samples(work, folder, samples)
-        work.note(_line(entry))
+        write_samples(work, folder, samples)
+        work.note(line_of(entry))
     entries += theirs
     return measures
 
@@ -89,8 +88,11 @@ def _add_suites(
 evaluate.forecast = forecast  # type: ignore[attr-defined]
 
 
-def chosen_benchmarks(config: EvalConfig, problems: Problems | None) -> list[Benchmark]:
-    """The benchmarks a config asks for, with its template, sampling and grading in place of their own where given."""
+def chosen_benchmarks(config: AskingConfig, problems: Problems | None, *, may_be_none: bool = False) -> list[Benchmark]:
+    """The benchmarks a config asks for, with its template, sampling and grading in place of their own where given.
+
+    RecipeError for none, unless that is allowed, and for two of one name.
+    """
     chosen: list[Benchmark] = []
     if problems is not None:
         chosen.append(
@@ -115,17 +117,18 @@ def chosen_benchmarks(config: EvalConfig, problems: Problems | None) -> list[Ben
         )
         for name in config.benchmarks
     ]
-    if not chosen and not config.suites:
-        raise RecipeError("eval has nothing to evaluate on. Add problems: …, or benchmarks: [gsm8k].")
+    if not chosen and not may_be_none:
+        raise RecipeError("there is nothing to evaluate on. Add problems: …, or benchmarks: [gsm8k].")
+    check_names([b.name for b in chosen], "benchmarks")
     return [b if b.likelihood else dataclasses.replace(b, sampling=_sampling(config, b.sampling)) for b in chosen]
 
 
-def _sampling(config: EvalConfig, default: Sampling) -> Sampling:
+def _sampling(config: AskingConfig, default: Sampling) -> Sampling:
     names = ("n", "temperature", "top_p", "top_k", "min_p", "max_tokens")
     return dataclasses.replace(default, **{k: v for k in names if (v := getattr(config, k)) is not None})
 
 
-def _check_names(names: Sequence[str], what: str) -> None:
+def check_names(names: Sequence[str], what: str) -> None:
     """Folders are named after these, so two of one name would overwrite each other."""
     slugs = [slug(n) for n in names]
     twice = sorted({n for n, s in zip(names, slugs, strict=True) if slugs.count(s) > 1})
@@ -141,11 +144,15 @@ def weights_digest(checkpoint: Checkpoint) -> str:
     return digest_files({name: sha256_file(folder / name) for name in data_files(folder)})
 
 
-def _entry(
-    config: EvalConfig, model: Checkpoint, benchmark: Benchmark, samples: Sequence[Sample], digest: str
+def entry_of(
+    config: AskingConfig,
+    model: Checkpoint,
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    digest: str,
+    step: int | None,
 ) -> dict[str, Any]:
     """One entry of scores.json. Answers without verdicts have their number, lengths and truncation."""
-    step = step_of(model)
     entry = {
         "model": model.label,
         "benchmark": benchmark.name,
@@ -184,13 +191,15 @@ def _choices(samples: Sequence[Sample]) -> dict[str, Any]:
     return found | {"prompts_cut": sum("prompt_tokens_cut" in s.extra for s in samples)}
 
 
-def _write_samples(work: Workspace, folder: str, samples: Sequence[Sample]) -> None:
+def write_samples(work: Workspace, folder: str, samples: Sequence[Sample]) -> None:
+    """`samples.parquet` and `verdicts.parquet` in a folder of the artifact."""
     generations, verdicts = samples_to_tables(samples)
     work.write_table(f"{folder}/samples.parquet", generations)
     work.write_table(f"{folder}/verdicts.parquet", verdicts)
 
 
-def _line(entry: dict[str, Any]) -> str:
+def line_of(entry: dict[str, Any]) -> str:
+    """An entry in one line, for the person who watches."""
     whose = f"{entry['model']} on {entry['benchmark']}"
     if "accuracy" not in entry:
         return f"{whose}: {entry['n']:,} answers kept for a judge, truncated {percent(entry['truncation_rate'])}"

@@ -5,10 +5,13 @@ from posttrain.hub.fetching import fetch, read_repository
 from posttrain.hub.mirror import find, listing, mirror_root
 from posttrain.hub.names import NAMES, Named
 from posttrain.hub.resolve import dataset_file, looks_like_hub_name, resolve_model
+from posttrain.hub.revisions import Revision, checkpoints_of, revisions
 
 __all__ = [
     "NAMES",
     "Named",
+    "Revision",
+    "checkpoints_of",
     "dataset_file",
     "fetch",
     "find",
@@ -18,6 +21,7 @@ __all__ = [
     "offline",
     "read_repository",
     "resolve_model",
+    "revisions",
     "snapshot",
     "unreachable",
 ]

@@ -1,8 +1,11 @@
-"""The one call to the Hugging Face Hub, and what its failures mean to a person."""
+"""Calls to the Hugging Face Hub, and what their failures mean to a person."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from posttrain.errors import DataError, ModelError, PosttrainError
@@ -29,16 +32,8 @@ def snapshot(
     when there is no such repository or revision, when access is refused, and when the Hub can't be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    failure: type[PosttrainError] = ModelError if kind == "model" else DataError
-    try:
+    with telling(kind, ref, revision):
         return Path(
             snapshot_download(
                 ref,
@@ -51,6 +46,22 @@ def snapshot(
                 local_files_only=folder is None and offline(),
             )
         )
+
+
+@contextmanager
+def telling(kind: Kind, ref: str, revision: str | None) -> Iterator[None]:
+    """What the Hub's client raises in the block becomes a ModelError (or DataError, of a dataset) with a remedy."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    failure: type[PosttrainError] = ModelError if kind == "model" else DataError
+    try:
+        yield
     except GatedRepoError:
         raise failure(f"{ref} is gated. Accept its licence on its page on the Hub and set HF_TOKEN.") from None
     except RevisionNotFoundError:
@@ -68,10 +79,16 @@ def snapshot(
         raise failure(
             f"the Hub answered {status} to a request for {ref}. Try again later. {unreachable(kind, ref, revision)}"
         ) from None
-    except OSError:
+    except transport_errors():
         raise failure(
             f"{ref} is a hub name, but the Hub can't be reached. {unreachable(kind, ref, revision)}"
         ) from None
+
+
+def transport_errors() -> tuple[type[BaseException], ...]:
+    """What the Hub's client lets through when there is no connection: its HTTP library changes with its version."""
+    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (OSError, *(library.HTTPError for library in libraries))
 
 
 def offline() -> bool:

@@ -8,11 +8,11 @@ message and no log.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from posttrain.errors import PosttrainError
+from posttrain.hub.download import transport_errors
 
 TOKEN = "HF_TOKEN"  # the variable's name
 RepoType = Literal["model", "dataset"]
@@ -68,7 +68,7 @@ def push_folder(
         if isinstance(error.__cause__, HfHubHTTPError):
             raise PushError(_refused(repo, error.__cause__)) from None
         raise PushError(f"the Hub refused files for {repo}: {_first(str(error))} {_later()}") from None
-    except _transport_errors() as error:
+    except transport_errors() as error:
         raise PushError(f"the Hub can't be reached to push to {repo} ({type(error).__name__}). {_later()}") from None
     return commits[0]
 
@@ -84,12 +84,6 @@ def _commit(
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=p) for name, p in files.items()]
     done = api.create_commit(repo, operations, commit_message=message, revision=branch, repo_type=repo_type)
     return str(done.oid)
-
-
-def _transport_errors() -> tuple[type[BaseException], ...]:
-    """What the Hub's client lets through when there is no connection: its HTTP library changes with its version."""
-    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
-    return (OSError, *(library.HTTPError for library in libraries))
 
 
 def _refused(repo: str, error: Any) -> str:

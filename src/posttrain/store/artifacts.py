@@ -57,9 +57,13 @@ class Samples(Artifact):
         import pyarrow.parquet as pq
 
         verdicts = self.path / "verdicts.parquet"
-        return samples_from_tables(
-            pq.read_table(self.path / "samples.parquet"), pq.read_table(verdicts) if verdicts.exists() else None
-        )
+        try:
+            generations = pq.read_table(self.path / "samples.parquet")
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.path / 'samples.parquet'} is missing. Put it back, or make what wrote it again."
+            ) from None
+        return samples_from_tables(generations, pq.read_table(verdicts) if verdicts.exists() else None)
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,20 @@ class Scores(Artifact):
 
 
 @dataclass(frozen=True)
+class Judgements(Artifact):
+    """What a judge says of answers: `judge.json` and `judgements.parquet`."""
+
+    kind: ClassVar[str] = "judgements"
+
+
+@dataclass(frozen=True)
 class Report(Artifact):
     kind: ClassVar[str] = "report"
 
 
-KINDS: dict[str, type[Artifact]] = {t.kind: t for t in (Problems, Samples, Tokens, Checkpoint, Scores, Report)}
+KINDS: dict[str, type[Artifact]] = {
+    t.kind: t for t in (Problems, Samples, Tokens, Checkpoint, Scores, Judgements, Report)
+}
 
 
 def packed(artifact: Artifact) -> dict[str, Any]:

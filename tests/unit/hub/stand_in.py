@@ -20,6 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """files: ``models/org/name`` or ``datasets/org/name`` → path → bytes. requests: (method, path) as they came.
 
+    titles: (commit, title) of main, newest first.
     stalled: the file whose content does not arrive while it is set. down: every request is answered with 503.
     """
 
@@ -27,6 +28,7 @@ class Hub:
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     revisions: list[str] = field(default_factory=lambda: ["main", "v1", COMMIT])
+    titles: list[tuple[str, str]] = field(default_factory=list)
     stalled: str | None = None
     down: bool = False
 
@@ -56,6 +58,10 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self._file(path.lstrip("/"), body)
 
         def _describe(self, path: str, body: bool) -> None:
+            for what in ("refs", "commits/main"):
+                if path.endswith(f"/{what}"):
+                    self._list(path.removesuffix(f"/{what}"), what, body)
+                    return
             repository, mark, revision = path.partition("/revision/")
             repository, tree, tree_revision = repository.partition("/tree/")
             revision = revision if mark else tree_revision.partition("/")[0] or "main"
@@ -76,6 +82,18 @@ def serving(hub: Hub) -> Iterator[Hub]:
                         for n, c in names.items()
                     ]
                 self._send(200, json.dumps(facts).encode(), {"Content-Type": "application/json"}, body)
+
+        def _list(self, repository: str, what: str, body: bool) -> None:
+            if repository not in hub.files:
+                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+                return
+            branches = [{"name": r, "ref": f"refs/heads/{r}", "targetCommit": COMMIT} for r in hub.revisions]
+            commits = [
+                {"id": id, "title": title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+                for id, title in hub.titles
+            ]
+            facts: object = {"branches": branches, "tags": [], "converts": []} if what == "refs" else commits
+            self._send(200, json.dumps(facts).encode(), {"Content-Type": "application/json"}, body)
 
         def _file(self, path: str, body: bool) -> None:
             repository, _, rest = path.partition("/resolve/")

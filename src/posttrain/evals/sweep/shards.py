@@ -1,0 +1,166 @@
+"""Several devices share a sweep: one process each, with an engine of its own that it keeps warm; each takes the next
+checkpoint when it has finished one.
+
+    → {"point": {...}}      ← {"done": "step-000050"}
+    → {"end": true}         ← {"failed": "why", "kind": "ModelError"}
+
+One JSON object a line, after a first one that says what is asked (`job_of`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import posttrain.errors
+from posttrain.errors import EngineError, PosttrainError
+from posttrain.evals.external.devices import devices
+from posttrain.evals.sweep.answering import Digest, read_point
+from posttrain.evals.sweep.config import SweepConfig
+from posttrain.evals.sweep.points import Point
+from posttrain.stage import Workspace
+from posttrain.store import Problems
+from posttrain.store.artifacts import packed
+
+Device = tuple[str, str | None]  # (kind, CUDA_VISIBLE_DEVICES)
+WORKER = "posttrain.evals.sweep.worker"
+GRACE = 30.0  # seconds to close an engine, a server say
+SHOWN = 15  # lines of a dead process's log that the error quotes
+
+
+def shards_for(config: SweepConfig, device: str, points: int) -> list[Device]:
+    """The devices that share `points` checkpoints. One means: this process itself.
+
+    Every GPU that this process may see is one, unless vLLM's own replicas take them. Without GPUs there is one shard,
+    or as many as `shards` says, on the processor.
+    """
+    found = devices(device)
+    several = config.engine == "vllm" and config.vllm.replicas * config.vllm.tensor_parallel > 1
+    count = config.shards or (1 if several or found[0][0] == "cpu" else len(found))
+    return [found[i % len(found)] for i in range(min(count, points))]
+
+
+def answer_in_shards(
+    config: SweepConfig, walk: Sequence[Point], work: Workspace, problems: Problems | None, shards: Sequence[Device]
+) -> Iterator[tuple[Point, Digest]]:
+    """Every checkpoint once, as a process finishes it. When one fails, the others stop, and what is finished is
+    kept."""
+    waiting, running = list(reversed(walk)), 0
+    results: queue.SimpleQueue[tuple[_Shard, dict[str, Any] | None]] = queue.SimpleQueue()
+    job = job_of(config, work, problems)
+    folder = work.state / "shards"
+    folder.mkdir(exist_ok=True)
+    processes: list[_Shard] = []
+    try:
+        for number, device in enumerate(shards):
+            processes.append(_Shard(job, device, folder / f"{number}.log", results))
+            processes[-1].take(waiting.pop())
+            running += 1
+        while running:
+            shard, told = results.get()
+            point, shard.point = shard.point, None
+            if point is None:
+                continue  # it had nothing to do any more
+            if told is None or "failed" in told:
+                raise _failure(shard, point, told)
+            running -= 1
+            if waiting:
+                shard.take(waiting.pop())
+                running += 1
+            digest = read_point(work, point)
+            assert digest is not None, f"{point.label} was said to be finished and is not"
+            yield point, digest
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def job_of(config: SweepConfig, work: Workspace, problems: Problems | None) -> dict[str, Any]:
+    """The first line that a process is told, all but its device."""
+    return {
+        "config": config.model_dump(mode="json", exclude_unset=True),
+        "problems": packed(problems) if problems is not None else None,
+        "directory": str(work.dir.resolve()),
+        "seed": work.seed,
+    }
+
+
+class _Shard:
+    """One process, and a thread that reads what it says."""
+
+    def __init__(
+        self,
+        job: dict[str, Any],
+        device: Device,
+        log: Path,
+        results: queue.SimpleQueue[tuple[_Shard, dict[str, Any] | None]],
+    ) -> None:
+        kind, visible = device
+        self.log = log
+        environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
+        with log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", WORKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                env=environment,
+            )
+        self.point: Point | None = None
+        self._results = results
+        self._say({**job, "device": kind})
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def take(self, point: Point) -> None:
+        """The process works on this one next."""
+        self.point = point
+        self._say({"point": dataclasses.asdict(point)})
+
+    def _say(self, line: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(line).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: the reader says so
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._results.put((self, json.loads(line)))
+        self._results.put((self, None))
+
+    def stop(self) -> None:
+        """Ends it, so that it closes its engine; what it has finished stands."""
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _failure(shard: _Shard, point: Point, told: dict[str, Any] | None) -> PosttrainError:
+    if told is not None:
+        kind = getattr(posttrain.errors, str(told["kind"]), PosttrainError)
+        error: PosttrainError = kind(told["failed"])
+        return error
+    code = shard.process.wait()
+    tail = "\n".join(shard.log.read_text(errors="replace").splitlines()[-SHOWN:])
+    return EngineError(
+        f"the process that answered {point.label} ended with {code}; what other checkpoints finished is kept, so "
+        f"mend it and run again. It said last:\n{tail}"
+    )

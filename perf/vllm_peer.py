@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from transformers import PreTrainedModel
 
 from posttrain.engines import Prompt
@@ -31,7 +33,8 @@ def serving(
     """A running server of `model`; the callable generates `new` tokens for all prompts and returns how many came.
 
     The server as vLLM starts it by itself: compiled, on the threads it chooses, asked for all prompts in one request
-    and for no log-probabilities.
+    and for no log-probabilities. Between its turns it is stopped (SIGSTOP): its idle processes spin, which slowed the
+    contestant whose turn it was by half.
     """
     config = VLLMConfig(max_model_len=context)
     with tempfile.TemporaryDirectory() as name:
@@ -39,10 +42,26 @@ def serving(
         model.save_pretrained(folder / "model")
         launch = Launch(config, find_environment(config), dtype, max_batch, folder / "log", scratch=folder)
         server = Server(launch, folder / "model")
+        family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+
+        def ask(prompts: list[Prompt], new: int) -> int:
+            _signal(family, signal.SIGCONT)
+            try:
+                return _ask(server.url, prompts, new)
+            finally:
+                _signal(family, signal.SIGSTOP)
+
         try:
-            yield lambda prompts, new: _ask(server.url, prompts, new)
+            _signal(family, signal.SIGSTOP)
+            yield ask
         finally:
+            _signal(family, signal.SIGCONT)
             server.stop()
+
+
+def _signal(family: list[psutil.Process], number: signal.Signals) -> None:
+    for process in family:
+        process.send_signal(number)
 
 
 def _ask(url: str, prompts: list[Prompt], new: int) -> int:

@@ -19,8 +19,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-_HOME = Path(tempfile.mkdtemp(prefix="posttrain-tests-"))
+_SHARED = "POSTTRAIN_TESTS_HOME"
+_OURS = _SHARED not in os.environ  # else this is a worker of pytest-xdist, and lives in the home of who started it
+_HOME = Path(tempfile.mkdtemp(prefix="posttrain-tests-") if _OURS else os.environ[_SHARED])
 
+os.environ[_SHARED] = str(_HOME)
 os.environ.update(
     HOME=str(_HOME),  # nothing a person configured or cached may change a result
     XDG_CACHE_HOME=str(_HOME / "cache"),
@@ -54,7 +57,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(_HOME, ignore_errors=True)
+    if _OURS:
+        shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @pytest.fixture

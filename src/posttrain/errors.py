@@ -6,6 +6,8 @@ PosttrainError
 ├── DataError         rows, files or answers are not what they must be (also a ValueError)
 ├── ModelError        a checkpoint or tokenizer can't be used for this
 ├── EngineError       sampling or scoring failed
+├── ProviderError     a model API refuses, stays closed or is not what it was taken for
+│   └── BudgetError   the next request might cost more than is allowed
 ├── GradingError      a grader can't decide, and says why
 ├── StoreError        an artifact can't be written or read
 │   ├── LockedError   another process holds the run
@@ -46,6 +48,14 @@ class ModelError(PosttrainError, ValueError):
 
 class EngineError(PosttrainError, RuntimeError):
     """Sampling or scoring failed."""
+
+
+class ProviderError(PosttrainError, RuntimeError):
+    """A model API refuses, stays closed, or is not what it was taken for. What was paid for is in the journal."""
+
+
+class BudgetError(ProviderError):
+    """The next request might cost more than is allowed, or nobody can say what it costs."""
 
 
 class GradingError(PosttrainError, ValueError):

@@ -20,6 +20,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "dpo": ("posttrain.preference.stages:dpo", "Direct preference optimization on pairs."),
     "eval": ("posttrain.evals.stages:evaluate", "Answers and scores of models on benchmarks."),
     "regrade": ("posttrain.evals.regrade:regrade", "New verdicts from stored answers; nothing is generated."),
+    "results": ("posttrain.report.results:results", "Several trained models in one table, with their training logs."),
     "report": ("posttrain.report.stages:report", "Tables, comparisons and curves as HTML, Markdown and JSON."),
     "contest": ("posttrain.report.contest:contest", "Several ways of making a model against a baseline, over seeds."),
 }

@@ -21,7 +21,8 @@ from posttrain.pipeline import build_graph, parse_recipe
 from posttrain.stage import stage_spec
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+TOP = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md")
+PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 Posttrain = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Programs that are not ours; what they are asked is not checked.

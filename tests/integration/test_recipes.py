@@ -4,11 +4,15 @@ authors published, and its smoke form runs the same code on a CPU.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
@@ -18,7 +22,7 @@ from posttrain.models.config import TinyConfig
 from posttrain.models.size import shape_of, tiny_shape
 from posttrain.pipeline import Graph, Node, build_graph, load_recipe, plan_graph, run_graph, shipped_recipes
 from posttrain.pipeline.plan import describe
-from posttrain.store import Checkpoint, Manifest
+from posttrain.store import Checkpoint, Manifest, Problems
 
 RECIPES = shipped_recipes()
 TRAINING = ("sft", "rl", "dpo")
@@ -183,11 +187,47 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "scores": {"benchmarks": ["gsm8k_cot"], "temperature": 0.0},
     },
 }
-SEEDS = {
-    "cs336-reasoning-sft": 1337,
-    "cs336-instruct-sft": 1337,
-    "openr1-math-sft": 42,
-    "acereason-sft": 42,
+DISTILLED = {
+    "epochs": 2,
+    "batch_size": 4 * 4,
+    "lora.rank": 64,
+    "lora.alpha": 128,
+    "lora.dropout": 0.08,
+    "lora.targets": "all-linear",
+    "quantize": "nf4",
+    "dtype": "bfloat16",
+    "optimizer.name": "adamw",
+    "optimizer.lr": 1e-5,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup": 0.1,
+}
+TEACHERS = ("gpt-4o-mini", "deepseek-chat", "gemini-2.0-flash", "reference")
+PUBLISHED |= {
+    "gsm8k-distill": {
+        "problems": {"dataset": "gsm8k", "calculator_marks": "keep", "limit": None, "validation": None},
+        **{f"traces--{name}": {"teacher": name} for name in TEACHERS},
+        **{f"student--{name}": DISTILLED for name in TEACHERS},
+        **{f"scores--{name}": {"temperature": 0.0, "results": True, "split": "test"} for name in TEACHERS},
+    },
+    "gsm8k-r1-traces": {
+        "problems": {"dataset": "gsm8k", "validation": 512},
+        "traces": {
+            "teacher": "deepseek-reasoner",
+            "split": "train",
+            "samples": 1,
+            "max_tokens": 2048,
+            "define.deepseek-reasoner.limits": {"concurrency": 52, "retries": 5},
+            "clean": True,
+        },
+    },
+    "math-reasoning-dataset": {
+        "problems": {"dataset": "math"},
+        "traces": {"batch.kind": "fireworks", "format": "r1_zero", "keep": "all", "grading": "math"},
+    },
+}
+SEEDS = {"cs336-reasoning-sft": 1337, "cs336-instruct-sft": 1337, "openr1-math-sft": 42, "acereason-sft": 42} | {
+    "gsm8k-distill": 42,
+    "math-reasoning-dataset": 1337,
     "acereason-selection": 42,
 }
 
@@ -265,27 +305,43 @@ def test_its_model_stands_on_meta_tensors_at_its_true_shape(name: str) -> None:
             assert tiny_shape(tiny).parameters < 20_000_000, "made from scratch on a laptop"
 
 
+SmokeRuns = Callable[[str], tuple[Path, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> SmokeRuns:
+    """A recipe's smoke form, run once: its folder and the stages that were made."""
+
+    @functools.cache
+    def run(name: str) -> tuple[Path, list[str]]:
+        graph = build_graph(load_recipe(name, smoke=True))
+        folder = tmp_path_factory.mktemp(name)
+        with contextlib.chdir(folder):
+            result = run_graph(graph, folder / "runs" / graph.recipe.name, quiet=True, say=lambda line: None)
+        return result.run, list(result.made)
+
+    return run
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_smoke_form_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_smoke_form_runs_on_a_cpu(name: str, smoke_runs: SmokeRuns) -> None:
     graph = build_graph(load_recipe(name, smoke=True))
     wanted = {n.config.model_dump().get("dataset") for n in graph.nodes.values()} & set(NEEDS_MIRROR)
     if wanted and not os.environ.get("POSTTRAIN_DATA"):
         pytest.skip(f"the smoke form of {name} reads {', '.join(map(str, wanted))}: set POSTTRAIN_DATA to a mirror")
-    monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    result = run_graph(graph, tmp_path / "runs" / graph.recipe.name, quiet=True, say=said.append)
-    assert list(result.made) == list(graph.nodes)
+    run, made = smoke_runs(name)
+    assert made == list(graph.nodes)
     for node in graph.nodes.values():
         if node.spec.name not in TRAINING:
             continue
-        folder = tmp_path / "runs" / graph.recipe.name / node.name
+        folder = run / node.name
         assert (folder / "model").is_dir()
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         watch = node.config.model_dump().get("validation") or {}
         if watch.get("every"):
             assert rows[-1]["val_n"] >= 1, "the last weights were validated"
             assert (folder / "validation.jsonl").stat().st_size > 0
-    for page in (tmp_path / "runs").rglob("report.html"):
+    for page in run.rglob("report.html"):
         assert page.stat().st_size > 10_000
 
 
@@ -317,6 +373,44 @@ def test_a_recipes_own_data_travels_with_it() -> None:
                 if "/smoke/" in value:
                     assert Path(value).is_relative_to(path.parent / "smoke")
                     assert Path(value).exists()
+
+
+def test_four_students_differ_in_nothing_but_their_teacher_and_are_scored_one_by_one() -> None:
+    graph = whole("gsm8k-distill")
+    students = [node for node in graph.nodes.values() if node.base == "student"]
+    assert [flat(node) for node in students] == [["Qwen/Qwen2.5-1.5B-Instruct", f"traces--{name}"] for name in TEACHERS]
+    assert len({node.seed for node in students}) == 1
+    assert [flat(graph.nodes[f"scores--{name}"])[0] for name in TEACHERS] == [f"student--{name}" for name in TEACHERS]
+    assert flat(graph.nodes["results"]) == ["base-scores", *(f"scores--{name}" for name in TEACHERS)]
+    for name in TEACHERS[:3]:
+        limits = graph.nodes[f"traces--{name}"].config.resolved(name).limits  # type: ignore[attr-defined]
+        assert limits.concurrency > 1
+
+
+def test_the_smoke_form_of_the_distillation_writes_what_its_author_kept(smoke_runs: SmokeRuns) -> None:
+    run, _ = smoke_runs("gsm8k-distill")
+    for name in ("solver", "flawed-solver", "reference", "flawed"):
+        after = json.loads((run / f"scores--{name}/evaluation_results.json").read_text())
+        assert [entry["model"] for entry in after] == [f"student--{name}"]
+    rows = json.loads((run / "results/evaluation_results.json").read_text())
+    assert len(rows) == 5
+    assert all(row["training_loss"] > 0 for row in rows)
+    assert [row["baseline"] for row in rows[1:]] == ["base"] * 4
+    log = json.loads((run / "results/training_log.json").read_text())
+    assert [one["model"] for one in log if one["stage"] == "sft"] == [row["model"] for row in rows[1:]]
+    assert all(one["loss"] for one in log)
+
+
+def test_the_data_sets_hold_both_files(smoke_runs: SmokeRuns) -> None:
+    for name in ("gsm8k-r1-traces", "math-reasoning-dataset"):
+        sizes = {p.name: len(pq.read_table(p)) for p in (smoke_runs(name)[0] / "traces/dataset").glob("*.parquet")}
+        assert sizes["all.parquet"] > sizes["correct.parquet"] > 0
+    run, _ = smoke_runs("math-reasoning-dataset")
+    rows = pq.read_table(run / "traces/dataset/correct.parquet").to_pylist()
+    assert all(row["response"].endswith(f"</think> <answer> {row['gold']} </answer>") for row in rows)
+    train = {p.question for p in Problems(run / "problems").read("train")}
+    held = {p.question for s in ("validation", "test") for p in Problems(run / "problems").read(s)}
+    assert {row["question"] for row in rows} <= train - held
 
 
 def test_every_selection_of_acereason_has_15000_rows_and_the_same_training() -> None:

@@ -1,4 +1,5 @@
-"""N + M steps are N steps, kill -9, M steps, to the bit: adapters with dropout, quantised weights, 8-bit moments."""
+"""N + M steps are N steps, kill -9, M steps, to the bit: adapters with dropout, quantised weights, 8-bit moments, and
+adapters that learn by reinforcement with their base as the reference."""
 
 from __future__ import annotations
 
@@ -15,19 +16,24 @@ from tests.warm import Warm
 
 from posttrain.store import Manifest
 
+REWARD = Path(__file__).parents[1] / "recipes" / "reward.py"
+SFT = ("sft", "batch_size=5")  # of 24 examples: the kill lands inside an epoch
+RL = ("rl", "prompts=5", "group=2", "max_tokens=8", f"reward={{correct: 0, function: {REWARD}:variety}}")
 METHODS = {
-    "lora": ("lora={rank: 4, dropout: 0.1}",),
-    "qlora": ("lora={rank: 64}", "quantize=nf4", "optimizer.name=adamw_8bit"),
-    "eight-bit": ("optimizer.name=adamw_8bit", "gradient_checkpointing=true", "early_stopping.patience=50"),
+    "lora": (*SFT, "lora={rank: 4, dropout: 0.1}"),
+    "qlora": (*SFT, "lora={rank: 64}", "quantize=nf4", "optimizer.name=adamw_8bit"),
+    "eight-bit": (*SFT, "optimizer.name=adamw_8bit", "gradient_checkpointing=true", "early_stopping.patience=50"),
+    "lora by reinforcement": (*RL, "lora={rank: 4}", "kl=0.05", "optimizer.lr=1e-2"),
 }
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
     made = Room(tmp_path_factory.mktemp("methods"))
-    manifest = Manifest("traces", "samples", "finished", "0", {}, {}, {}, 0, "now")
-    manifest.seal(made.traces.path)
-    manifest.write(made.traces.path)
+    for stage, artifact in (("traces", made.traces), ("data", made.problems)):
+        manifest = Manifest(stage, artifact.kind, "finished", "0", {}, {}, {}, 0, "now")
+        manifest.seal(artifact.path)
+        manifest.write(artifact.path)
     return made
 
 
@@ -41,10 +47,12 @@ def warm() -> Iterator[Warm]:
 def test_a_training_that_was_killed_ends_with_the_bits_of_one_that_was_not(
     room: Room, warm: Warm, method: str, tmp_path: Path
 ) -> None:
+    stage, *settings = METHODS[method]
+    learned = f"traces={room.traces.path}" if stage == "sft" else f"problems={room.problems.path}"
+
     def command(out: Path) -> list[str]:
-        """16 steps of 5 of the 24 examples: the kill lands inside an epoch."""
-        fixed = ["steps=16", "batch_size=5", "save_every=1", "token_budget=128", "checkpoints.every=4", "--quiet"]
-        return ["sft", f"model={room.base}", f"traces={room.traces.path}", *fixed, *METHODS[method], f"out={out}"]
+        fixed = ["steps=16", "save_every=1", "token_budget=128", "checkpoints.every=4", "--quiet"]
+        return [stage, f"model={room.base}", learned, *fixed, *settings, f"out={out}"]
 
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     finish(command(calm), cwd=tmp_path, env=os.environ, start=warm)

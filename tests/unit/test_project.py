@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,43 +111,31 @@ def test_imports_run_downward_only() -> None:
     assert done.returncode == 0, done.stdout
 
 
+# Imports each module in a fork of its own, and says which heavy libraries came with it.
 IMPORTED = """
-import importlib, sys
-importlib.import_module(sys.argv[1])
-print(sorted({m.split(".")[0] for m in sys.modules} & {"torch", "transformers", "datasets", "matplotlib"}))
+import importlib, json, os, sys
+import posttrain.config, posttrain.stage  # what all have; light, as the modules below show
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        importlib.import_module(module)
+        heavy = {m.split(".")[0] for m in sys.modules} & {"torch", "transformers", "datasets", "matplotlib"}
+        print(json.dumps([module, sorted(heavy)]), flush=True)
+        os._exit(0)
+    os.wait()
 """
 
 
-def heavy_imports_of(module: str) -> str:
+def test_naming_a_stage_or_a_light_room_imports_nothing_heavy() -> None:
+    stages = [where.partition(":")[0] for where, _ in STAGES.values()]
+    modules = sorted({*stages, "posttrain", "posttrain.cli", "posttrain.pipeline", "posttrain.tracking"})
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, module], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", IMPORTED, *modules], capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_naming_a_stage_imports_nothing_heavy(stage: str) -> None:
-    assert heavy_imports_of(STAGES[stage][0].partition(":")[0]) == "[]"
-
-
-@pytest.mark.parametrize("module", ["posttrain", "posttrain.cli", "posttrain.pipeline", "posttrain.tracking"])
-def test_a_light_room_imports_nothing_heavy(module: str) -> None:
-    assert heavy_imports_of(module) == "[]"
+    assert dict(json.loads(line) for line in done.stdout.splitlines()) == {module: [] for module in modules}
 
 
 def test_there_are_recipes() -> None:
     assert (ROOT / "recipes" / "quickstart.yaml").exists()
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_that_ships_can_be_planned(
-    recipe: Path, posttrain: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    ways: list[list[str]] = [[], ["--smoke"]] if "\nsmoke:" in recipe.read_text(encoding="utf-8") else [[]]
-    for options in ways:
-        done = posttrain("plan", str(recipe), *options, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -16,10 +16,12 @@ from posttrain.registry import STAGES
 # verb → one line of help. Verb `x` is the click command `x` in posttrain/cli/x.py; to add one, add a file and a line.
 VERBS: dict[str, str] = {
     "run": "Run a recipe: reuse what is finished, resume what was interrupted.",
+    "explore": "Read a run in the browser: curves, checkpoints × problems, traces side by side, search.",
     "compare": "Is one model better than another? Paired, item by item, with an honest answer.",
     "grade": "Judge responses against golds: a JSONL file, or one pair.",
     "audit": "What does a second, independent grader say of the same samples?",
     "contamination": "Which training rows are a benchmark's own questions, or their twins?",
+    "cuts": "What did cleaning cut out of traces? Before and after.",
     "benchmarks": "List the benchmarks: items, licence, and whether the mirror holds them.",
     "export-samples": "Write the samples of an evaluation in lm-eval's format.",
     "plan": "Show what a run would do, and what it would cost.",
@@ -37,8 +39,8 @@ VERBS: dict[str, str] = {
     "push": "Send a model to the Hub, or what a training stage could not send.",
 }
 
-# Stages whose verb does more than make their artifact: the command is posttrain/cli/x.py's.
-EXTENDED = ("curate",)
+# Stages whose verb has flags of its own, in a file of its own.
+WITH_FLAGS = ("traces", "curate")
 
 
 class LazyGroup(click.Group):
@@ -48,10 +50,13 @@ class LazyGroup(click.Group):
         return [*VERBS, *STAGES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        if cmd_name in VERBS or cmd_name in EXTENDED:
+        if cmd_name in VERBS:
             name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
             command: click.Command = getattr(importlib.import_module(f"posttrain.cli.{name}"), name)
             return command
+        if cmd_name in WITH_FLAGS:
+            own: click.Command = getattr(importlib.import_module(f"posttrain.cli.{cmd_name}"), cmd_name)
+            return own
         if cmd_name in STAGES or ":" in cmd_name:
             from posttrain.cli.stage import stage_command
 

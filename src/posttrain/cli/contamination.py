@@ -12,7 +12,7 @@ import click
 
 WIDTH = 100
 TIERS = {
-    "drop": "the same text, or most of the question's 8-grams, its numbers as they are or masked: itself or its twin",
+    "drop": "the same text, half of the question's 8-grams (numbers as they are or masked), or its figures and 4-grams",
     "review": "13 words in a row in common: a passage, or a long phrase",
     "note": "8 words in a row in common: mostly a phrase of the genre",
 }

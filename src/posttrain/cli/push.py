@@ -13,7 +13,7 @@ import click
 @click.option("--revision", default="main", show_default=True, help="The branch, for a folder that is itself a model.")
 @click.option("--public", is_flag=True, help="A repository that is made now is public.")
 def push(folder: Path, repo: str | None, revision: str, public: bool) -> None:
-    """Send a model folder to the Hub, or what a training stage could not send.
+    """Send a model folder or a data set of traces to the Hub, or what a training stage could not send.
 
     The token is read from HF_TOKEN. Files that the Hub has already are not sent again.
     """
@@ -27,6 +27,13 @@ def push(folder: Path, repo: str | None, revision: str, public: bool) -> None:
         return
     if repo is None:
         raise RecipeError(f"where to? {folder} was not pushed before: give --repo owner/name.")
-    model = folder / "model" if (folder / "model").is_dir() else folder
-    commit = push_folder(model, repo, [revision], private=not public, message=f"{folder.resolve().name}")
+    inner = next((folder / name for name in ("model", "dataset") if (folder / name).is_dir()), folder)
+    commit = push_folder(
+        inner,
+        repo,
+        [revision],
+        private=not public,
+        message=f"{folder.resolve().name}",
+        repo_type="dataset" if inner.name == "dataset" else "model",
+    )
     click.echo(f"{revision}: {commit}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @click.command()
@@ -52,30 +55,31 @@ def serve(
     from posttrain.store import Checkpoint
 
     key = _key(key_env)
-    bound = bind(host, port)
-    ref = Checkpoint(Path(model)).ref
-    tokenizer = load_tokenizer(ref, revision=revision)
-    module: Any = load_model(ref, revision=revision, dtype=dtype, device=device)
-    if adapter is not None:
-        module = _adapted(module, adapter)
-    ends = get_template("chat" if tokenizer.chat_template else "plain").stop_token_ids(tokenizer)
-    engine = NativeEngine(
-        module,
-        pad_id=ends[0],
-        max_batch=max_batch,
-        max_context=max_context,
-        tokenizer=tokenizer,
-        kv_budget=kv_budget,
-        prefill_chunk=prefill_chunk,
-    )
-    served = name or Path(model).name
-    server = Server(engine, tokenizer, served, ends=ends, max_tokens=max_tokens, key=key)
-    address = bound.getsockname()
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    click.echo(f"{served} at http://{shown}:{address[1]}/v1")
-    if engine.fallback:
-        click.echo(f"by the module's own forward, slower than the lean path: {engine.fallback}", err=True)
-    run(server, bound)
+    with bind(host, port) as bound:
+        ref = Checkpoint(Path(model)).ref
+        tokenizer = load_tokenizer(ref, revision=revision)
+        if adapter is None:
+            module = load_model(ref, revision=revision, dtype=dtype, device=device)
+        else:
+            module = _adapted(ref, revision, Path(adapter), dtype, device)
+        ends = get_template("chat" if tokenizer.chat_template else "plain").stop_token_ids(tokenizer)
+        engine = NativeEngine(
+            module,
+            pad_id=ends[0],
+            max_batch=max_batch,
+            max_context=max_context,
+            tokenizer=tokenizer,
+            kv_budget=kv_budget,
+            prefill_chunk=prefill_chunk,
+        )
+        served = name or Path(model).name
+        server = Server(engine, tokenizer, served, ends=ends, max_tokens=max_tokens, key=key)
+        address = bound.getsockname()
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        click.echo(f"{served} at http://{shown}:{address[1]}/v1")
+        if engine.fallback:
+            click.echo(f"by the module's own forward, slower than the lean path: {engine.fallback}", err=True)
+        run(server, bound)
 
 
 def _key(name: str | None) -> str | None:
@@ -89,19 +93,16 @@ def _key(name: str | None) -> str | None:
     return value
 
 
-def _adapted(module: Any, folder: str) -> Any:
-    from posttrain.errors import MissingExtraError, ModelError
+def _adapted(ref: str, revision: str | None, adapter: Path, dtype: str, device: str) -> PreTrainedModel:
+    """MODEL with the adapter in its weights, put there in float32."""
+    from posttrain.hub import resolve_model
+    from posttrain.models import load_model
+    from posttrain.models.base import BASE, check_base, read_base
+    from posttrain.models.load import DTYPES
+    from posttrain.models.lora import merged
 
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise MissingExtraError(
-            "--adapter needs peft, which is not installed. Install it: pip install 'posttrain[lora]'."
-        ) from None
-    try:
-        return PeftModel.from_pretrained(module, folder).eval()
-    except (OSError, ValueError, RuntimeError) as problem:
-        raise ModelError(
-            f"the adapter in {folder} can't be used with this model: {problem}. Give the folder that holds "
-            "adapter_config.json and was trained on MODEL."
-        ) from problem
+    if (adapter / BASE).is_file():  # of our own; those of other tools say nothing of their base's weights
+        check_base(adapter, read_base(adapter), resolve_model(ref, revision))
+    whole: Any = merged(load_model(ref, revision=revision), adapter)
+    model: PreTrainedModel = whole.to(device=device, dtype=DTYPES[dtype]).eval()
+    return model

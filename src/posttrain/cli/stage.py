@@ -21,7 +21,7 @@ def stage_command(name: str) -> click.Command:
     def callback(assignments: tuple[str, ...], fresh: bool, quiet: bool) -> None:
         from posttrain.pipeline import run_stage
 
-        config, inputs, seed, out = _sort_out(spec, apply_overrides({}, assignments))
+        config, inputs, seed, out = sort_out(spec, apply_overrides({}, assignments))
         made = run_stage(name, config, inputs, out, seed=seed, fresh=fresh, quiet=quiet)
         click.echo(f"{made.kind}: {made.path}")
 
@@ -37,7 +37,7 @@ def stage_command(name: str) -> click.Command:
     )
 
 
-def _sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int, str]:
+def sort_out(spec: StageSpec, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int, str]:
     """Config, inputs, seed and folder from KEY=VALUEs. RecipeError for a key that is none of them."""
     names, fields = [i.name for i in spec.inputs], list(spec.config.model_fields)
     known = [*names, *fields, "out", "seed"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from posttrain.data.shingles import NUMBER, OPERATOR, Vocabulary, bag_hashes, mix, ngrams
+from posttrain.data.shingles import NUMBER, OPERATOR, Vocabulary, bag_hashes, distinct, mix, ngrams
 
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
@@ -65,7 +65,7 @@ def shingles(texts: Sequence[str], n: int) -> Shingles:
     for start in range(0, len(texts), CHUNK):
         words = vocabulary.read(texts[start : start + CHUNK])
         grams, rows = ngrams(words, n)
-        keys = np.unique((rows.astype(np.uint64) << np.uint64(32)) | (grams >> np.uint64(32)))
+        keys = distinct((rows.astype(np.uint64) << np.uint64(32)) | (grams >> np.uint64(32)))
         owners = (keys >> np.uint64(32)).astype(np.int64)
         values.append(keys.astype(np.uint32))
         counts.append(np.bincount(owners, minlength=len(words)))

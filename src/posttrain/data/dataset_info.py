@@ -12,6 +12,8 @@ from typing import Any
 from posttrain.data.formats import Format, Names
 from posttrain.errors import DataError, did_you_mean
 
+INFO = "dataset_info.json"
+
 
 def read_dataset_info(path: Path, name: str | None) -> tuple[Path, Format, Names]:
     """File, format and names of dataset `name` (None: the only one) in the JSON file `path`.

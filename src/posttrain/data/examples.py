@@ -11,7 +11,8 @@ from pydantic import Field
 from posttrain import hub
 from posttrain.config import Config
 from posttrain.data.columns import standard_split
-from posttrain.data.dataset_info import read_dataset_info
+from posttrain.data.dataset_info import INFO, read_dataset_info
+from posttrain.data.forecast import examples_forecast
 from posttrain.data.formats import Format, Lesson, Names, read_lesson
 from posttrain.data.load import hub_rows
 from posttrain.data.rows import SUFFIXES, Row, read_rows
@@ -20,8 +21,6 @@ from posttrain.errors import DataError, did_you_mean
 from posttrain.records import Sample, samples_to_tables
 from posttrain.stage import Workspace
 from posttrain.store import Problems, Samples
-
-INFO = "dataset_info.json"
 
 
 class Fields(Config):
@@ -157,3 +156,6 @@ def _sample(lesson: Lesson, id: str, label: str, split: str | None) -> Sample:
         split=split,
         extra=extra,
     )
+
+
+examples.forecast = examples_forecast  # type: ignore[attr-defined]

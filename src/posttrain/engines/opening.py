@@ -24,10 +24,12 @@ def open_engine(
     folder: Path,
     dtype: str = "float32",
     vllm: VLLMConfig | None = None,
+    prefill_chunk: int = 8192,
 ) -> Engine:
     """The engine `name` that serves `model`. The caller closes it, and calls `load_weights` when the model has changed.
 
     folder: for the logs of a server. dtype: of native, and of a server whose config names none; hf has the module's.
+    prefill_chunk: prompt tokens that native computes between two tokens of the running samples.
     Raises EngineError where the engine can't be had or doesn't know the model.
     """
     if name == "vllm":
@@ -44,4 +46,6 @@ def open_engine(
 
     # Weights that stay float32 under autocast are sampled from in the precision they are trained in.
     narrow = torch.bfloat16 if dtype == "bfloat16" else None
-    return NativeEngine(model, pad_id=pad_id, max_batch=max_batch, tokenizer=tokenizer, dtype=narrow)
+    return NativeEngine(
+        model, pad_id=pad_id, max_batch=max_batch, tokenizer=tokenizer, dtype=narrow, prefill_chunk=prefill_chunk
+    )

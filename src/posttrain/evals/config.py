@@ -32,6 +32,9 @@ class EvalConfig(Config):
     grading: str | None = None
     """Grader spec."""
 
+    results: bool = Field(False, json_schema_extra={"fingerprint": False})
+    """Write evaluation_results.json, the entries so far, after each model."""
+
     suites: tuple[SuiteConfig, ...] = ()
     """Tasks of lm-eval and lighteval, which run in an environment of their own (make suites):
     [{suite: lm_eval, tasks: [arc_challenge], shots: 25, limit: 200, server: null, args: {}}]."""

@@ -55,6 +55,8 @@ def evaluate(config: EvalConfig, models: list[Checkpoint], work: Workspace, prob
                 _write_samples(work, entry["folder"], samples)
                 work.note(_line(entry))
         timing.extend(run.timing)
+        if config.results:
+            work.write_json("evaluation_results.json", found["entries"])
     measures = _add_suites(config, models, digests, work, found["entries"])
     entries = found["entries"]
     undecided = max((e["undecided_rate"] for e in entries), default=0.0)

@@ -1,4 +1,4 @@
-"""A model folder as one commit on a branch of a Hub repository.
+"""A model or data set folder as one commit on a branch of a Hub repository.
 
 One commit is all of a checkpoint's files or none of them. Files whose bytes the Hub has already are not sent again, so
 a push that broke off goes on where it stopped. The token is read from HF_TOKEN when it is needed; it is in no file, no
@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from posttrain.errors import PosttrainError
 
 TOKEN = "HF_TOKEN"  # the variable's name
+RepoType = Literal["model", "dataset"]
 _QUOTA = ("quota", "storage limit", "storage space", "exceeded")
 
 
@@ -31,7 +32,9 @@ def check_token(repo: str) -> None:
         )
 
 
-def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, message: str) -> str:
+def push_folder(
+    folder: Path, repo: str, branches: list[str], *, private: bool, message: str, repo_type: RepoType = "model"
+) -> str:
     """Commits the files of `folder` to each of `branches` (made where missing; `main` is always there).
 
     Returns the commit on the first branch. The repository is made where there is none. PushError when the token has no
@@ -43,12 +46,12 @@ def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, 
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ[TOKEN], library_name="posttrain")
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
+        api.create_repo(repo, private=private, exist_ok=True, repo_type=repo_type)
         commits = []
         for branch in branches:
             if branch != "main":
-                api.create_branch(repo, branch=branch, exist_ok=True)
-            commits.append(_commit(api, folder, repo, branch, message))
+                api.create_branch(repo, branch=branch, exist_ok=True, repo_type=repo_type)
+            commits.append(_commit(api, folder, repo, branch, message, repo_type))
     except HFValidationError:
         raise PushError(f"push.repo {repo!r} is no name of a repository. Write org/name.") from None
     except HfHubHTTPError as error:
@@ -62,12 +65,12 @@ def push_folder(folder: Path, repo: str, branches: list[str], *, private: bool, 
     return commits[0]
 
 
-def _commit(api: Any, folder: Path, repo: str, branch: str, message: str) -> str:
+def _commit(api: Any, folder: Path, repo: str, branch: str, message: str, repo_type: RepoType) -> str:
     from huggingface_hub import CommitOperationAdd
 
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     operations = [CommitOperationAdd(path_in_repo=str(p.relative_to(folder)), path_or_fileobj=p) for p in files]
-    done = api.create_commit(repo, operations, commit_message=message, revision=branch)
+    done = api.create_commit(repo, operations, commit_message=message, revision=branch, repo_type=repo_type)
     return str(done.oid)
 
 

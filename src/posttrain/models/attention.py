@@ -3,8 +3,9 @@
 Axes: n rows (tokens), Q query heads, K key/value heads, D head size.
 
 On a GPU in half precision variable-length FlashAttention takes all documents at once: the package flash-attn where it
-is installed, PyTorch's own otherwise. Everywhere else documents of like length stand side by side, padded at the end:
-causality alone keeps padding away from what is real, so that no mask exists.
+is installed, PyTorch's own otherwise; where it is asked for, FlexAttention does (flex.py). Everywhere else documents of
+like length stand side by side, padded at the end: causality alone keeps padding away from what is real, so that no mask
+exists.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from posttrain.models.flex import flex_attend
 
 Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
@@ -38,11 +41,13 @@ class Documents:
         return torch.cat([*parts, torch.zeros(rows - self.rows, dtype=torch.int64)]).to(device)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
-    """q [n, Q, D], k and v [n, K, D], rotated → [n, Q D]. Padding rows give 0."""
+def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents, *, flex: bool = False) -> Tensor:
+    """q [n, Q, D], k and v [n, K, D], rotated → [n, Q D]. Padding rows give 0. flex: by FlexAttention."""
     rows = documents.rows
     varlen = _varlen() if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else None
-    if varlen is not None:
+    if flex:
+        mixed = flex_attend(q[:rows], k[:rows], v[:rows], documents.lengths)
+    elif varlen is not None:
         ends = torch.tensor((0, *documents.lengths)).cumsum(0).to(q.device, torch.int32)
         mixed = varlen(q[:rows], k[:rows], v[:rows], ends, max(documents.lengths))
     else:

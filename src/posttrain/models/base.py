@@ -72,12 +72,17 @@ def find_base(folder: Path, facts: dict[str, Any]) -> tuple[Path, str | None]:
                 f"the adapter {folder} stands on {ref}, which can't be had ({error}) Put that model back, or merge "
                 "the adapter where its base is (lora.merge: true)."
             ) from None
+    check_base(folder, facts, found)
+    return found, facts.get("revision")
+
+
+def check_base(folder: Path, facts: dict[str, Any], found: Path) -> None:
+    """ModelError where the model folder `found` is not what the adapter in `folder` was trained on, as far as known."""
     if facts.get("digest") and weights_digest(found) != facts["digest"]:
         raise ModelError(
             f"the adapter {folder} was trained on other weights than those that stand in {found} now: the sum of the "
             "two would be a model that nobody trained. Put the base back that it was trained on."
         )
-    return found, facts.get("revision")
 
 
 def weights_digest(folder: Path) -> str:

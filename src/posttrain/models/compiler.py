@@ -14,25 +14,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
 
+VECTORS = Path(__file__).with_name("vectors.h")  # what every source includes
 # No -ffast-math: linking with it would switch off denormals for the whole process, and it breaks the exponential.
-_FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=c11", "-fno-math-errno", "-fno-trapping-math")
-_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+_FLAGS = ("-O3", "-fPIC", "-shared", "-fopenmp", "-std=c11", "-fno-math-errno", "-fno-trapping-math")
 
 
 @cache
-def load_library(source: Path, includes: Sequence[Path] = ()) -> ctypes.CDLL | None:
-    """The shared library of a C file, compiled into the cache folder once; None where it can't be had."""
+def load_library(source: Path, includes: tuple[Path, ...] = (), flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
+    """The shared library of a C file, compiled into the cache folder once; None where it can't be had.
+
+    includes: headers of its own, beside it. flags: which processor, definitions and what else the compiler is told;
+    others round otherwise, so results are the same to the bit only for the same flags.
+    """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if sys.platform != "linux" or compiler is None:
         return None
-    command = [*_FLAGS, *_WIDE]
-    texts = [path.read_text(encoding="utf-8") for path in (source, *includes)]
+    command = [*_FLAGS, *flags]
+    texts = [path.read_text(encoding="utf-8") for path in (source, VECTORS, *includes)]
     what = "\0".join([*texts, compiler, *command, platform.node(), torch.__version__])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain" / "kernels"
     target = folder / f"{source.stem}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
@@ -43,7 +46,7 @@ def load_library(source: Path, includes: Sequence[Path] = ()) -> ctypes.CDLL | N
                 built = Path(scratch) / "library.so"
                 # PyTorch's own OpenMP first: two runtimes in a process would each keep their threads spinning.
                 runtime = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))[:1]
-                link = ["-Wl,--as-needed", *map(str, runtime), "-lm"]
+                link = [f"-I{VECTORS.parent}", "-Wl,--as-needed", *map(str, runtime), "-lm"]
                 subprocess.run(
                     [compiler, str(source), "-o", str(built), *command, *link], check=True, capture_output=True
                 )

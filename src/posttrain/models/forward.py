@@ -34,6 +34,7 @@ from posttrain.models.sharing import Shared
 
 _KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ROUND = 64  # rows are padded to a multiple of this on the CPU: oneDNN prepares itself once per shape
+FLEX = "_posttrain_flex"  # an attribute of the module: attention by FlexAttention
 
 
 def supports(model: nn.Module) -> bool:
@@ -97,7 +98,8 @@ def hidden_states(
     if device.type == "cpu":
         ids = F.pad(ids, (0, -len(ids) % ROUND))
         picked = torch.cat([rows, rows[:1].expand(-len(rows) % ROUND)])
-    attention = _attention(sizes, documents, decoder, len(ids) if shared is None else documents.rows, device)
+    rows_in = len(ids) if shared is None else documents.rows
+    attention = _attention(sizes, documents, decoder, rows_in, device, flex=getattr(inner, FLEX, False))
     if shared is not None:
         attention = _on_tree(attention, shared, len(ids))
     with torch.autocast(device.type, enabled=False):
@@ -132,14 +134,14 @@ def _on_tree(attention: Callable[[Tensor], Tensor], shared: Shared, rows: int) -
 
 
 def _attention(
-    sizes: _Sizes, documents: Documents, decoder: Any, rows: int, device: torch.device
+    sizes: _Sizes, documents: Documents, decoder: Any, rows: int, device: torch.device, *, flex: bool
 ) -> Callable[[Tensor], Tensor]:
     """qkv [rows, (Q + 2K) D], not yet rotated → [rows, Q D]."""
     longest = max(documents.lengths)
     positions = torch.arange(longest, device=device)
     cosine, sine = decoder.rotary_emb(torch.zeros(1, device=device), positions[None])
     q, k, d = sizes.heads, sizes.kv_heads, sizes.head
-    if sizes.compiled and longest <= WIDEST and not d % 32:
+    if not flex and sizes.compiled and longest <= WIDEST and not d % 32:
         half = [table[0, :, : d // 2].float().contiguous() for table in (cosine, sine)]
         blocks = Blocks.of(list(documents.lengths))
         return lambda qkv: Attention.apply(qkv, blocks, q, k, d, *half)  # type: ignore[no-untyped-call]
@@ -150,7 +152,7 @@ def _attention(
         both, v = torch.split(qkv.view(len(qkv), -1, d), [q + k, k], dim=1)
         turned = torch.cat([-both[..., d // 2 :], both[..., : d // 2]], dim=-1)
         rotated = (both * cosine + turned * sine).to(qkv.dtype)
-        return attend(rotated[:, :q], rotated[:, q:], v, documents)
+        return attend(rotated[:, :q], rotated[:, q:], v, documents, flex=flex)
 
     return plain
 

@@ -4,29 +4,12 @@
 
    Compiled twice from lean.h: float32 (suffix _f) and bfloat16 (suffix _b, kept as its 16 bits). */
 
-#include <math.h>
 #include <omp.h>
-#include <stdint.h>
 #include <string.h>
 
-#define LANES 16
+#include "vectors.h"
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
-typedef uint32_t uvec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
-typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-typedef float vec8 __attribute__((vector_size(32)));
-typedef float vec4 __attribute__((vector_size(16)));
-
-static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
 static inline vec larger(vec a, vec b) { return choose(a > b, a, b); }
-
-static inline float sum_of(vec x) {
-    union { vec whole; vec8 half[2]; } a = { .whole = x };
-    union { vec8 whole; vec4 half[2]; } b = { .whole = a.half[0] + a.half[1] };
-    vec4 c = b.half[0] + b.half[1];
-    return (c[0] + c[2]) + (c[1] + c[3]);
-}
 
 static inline float max_of(vec x) {
     float most = x[0];
@@ -39,24 +22,6 @@ static inline vec lanes_up_to(int64_t last) {
     const ivec lane = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
     vec zero = { 0 };
     return choose(lane > (int32_t)last, zero - INFINITY, zero);
-}
-
-/* e^x for x <= 0, to 2 units in the last place (Cephes' polynomial). Below -87 it is 0; NaN stays NaN. */
-static inline vec exp_negative(vec x) {
-    ivec tiny = x < -87.0f, odd = x != x;
-    vec kept = x;
-    x = (vec)((ivec)x & ~(tiny | odd));
-    ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* rounds to the nearest, as x <= 0 */
-    vec whole = __builtin_convertvector(n, vec);
-    vec rest = x + whole * -0.693359375f + whole * 2.12194440e-4f;
-    vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * rest + 8.3334519073e-3f;
-    p = p * rest + 4.1665795894e-2f;
-    p = p * rest + 1.6666665459e-1f;
-    p = p * rest + 5.0000001201e-1f;
-    p = p * rest * rest + rest + 1.0f;
-    p *= (vec)((n + 127) << 23);
-    return choose(odd, kept, (vec)((ivec)p & ~tiny));
 }
 
 static inline vec sigmoid(vec x) {
@@ -76,9 +41,7 @@ static inline void store1_f(float *p, float x) { *p = x; }
 
 #define T uint16_t
 #define NAME(f) f##_b
-static inline vec load16_b(const uint16_t *p) {
-    return (vec)(__builtin_convertvector(*(const half *)p, uvec) << 16);
-}
+static inline vec load16_b(const uint16_t *p) { return widen(p); }
 /* Rounds to the nearest, ties to even; a NaN stays one, as its quiet bit is set. */
 static inline void store16_b(uint16_t *p, vec x) {
     uvec bits = (uvec)x;

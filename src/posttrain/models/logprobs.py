@@ -145,7 +145,13 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
     nothing, and neither does what follows; what several rows begin with is computed once (sharing.py).
     """
     weight = cast("Any", model).get_output_embeddings().weight
-    targets = ids[row, col]
+    hidden = predicting_states(model, ids, row, col)
+    with torch.autocast(ids.device.type, enabled=False):
+        return logprobs_of(hidden, weight, ids[row, col], temperature=temperature)
+
+
+def predicting_states(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:
+    """Hidden states [n, d], after the last norm, that predict ids[row, col]; in autocast's dtype, if there is one."""
     if len(row) and supports(model):
         hidden = _hidden_of_documents(model, ids, row, col)
     else:
@@ -153,8 +159,7 @@ def token_stats(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor, *, temp
         hidden = states[row, col - 1]
     if torch.is_autocast_enabled(ids.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(ids.device.type))
-    with torch.autocast(ids.device.type, enabled=False):
-        return logprobs_of(hidden, weight, targets, temperature=temperature)
+    return hidden
 
 
 def _hidden_of_documents(model: nn.Module, ids: Tensor, row: Tensor, col: Tensor) -> Tensor:

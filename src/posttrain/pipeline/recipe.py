@@ -17,8 +17,15 @@ from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "smoke", "devices", "tracking")
+TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
+
+
+class Option(Config):
+    """A setting of a recipe that stands for several overrides at once."""
+
+    default: str
+    choices: dict[str, dict[str, Any]]
 
 
 class RecipeFile(Config):
@@ -30,6 +37,8 @@ class RecipeFile(Config):
     matrix: lists of values; stages that name a key are made once per value. A value may be a mapping with a `name`
       and fields, which ``{key.field}`` stands for.
     stages: bodies by name.
+    options: settings with names, e.g. {scale: {default: full, choices: {full: {}, small: {problems.limit: 9}}}};
+      `scale=small` lays that choice's overrides over the recipe, and adds -small to the run's name.
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
@@ -41,6 +50,7 @@ class RecipeFile(Config):
     vars: dict[str, Any] = Field(default_factory=dict)
     matrix: dict[str, list[Any]] = Field(default_factory=dict)
     stages: dict[str, dict[str, Any]]
+    options: dict[str, Option] = Field(default_factory=dict)
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
     tracking: list[str] = Field(default_factory=list)
@@ -126,9 +136,10 @@ def parse_recipe(
     """`load_recipe` of a mapping; `source` is what errors call it."""
     changed: dict[str, Any] = copy.deepcopy(dict(values))
     where = f"recipe {source}"
-    for key in ("stages", "vars", "matrix", "smoke"):
+    for key in ("stages", "vars", "matrix", "options", "smoke"):
         if not isinstance(changed.get(key, {}), dict):
             raise RecipeError(f"{where}: '{key}' is {changed[key]!r}; it must be a mapping.")
+    overrides = _choose(changed, list(overrides), where, smoke=smoke)
     if smoke:
         if not changed.get("smoke"):
             raise RecipeError(f"{where} has no 'smoke:' section. Add one, e.g. smoke: {{model: …, sft.steps: 2}}.")
@@ -145,6 +156,37 @@ def parse_recipe(
     variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
     return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source)
+
+
+def _choose(values: dict[str, Any], overrides: list[str], where: str, *, smoke: bool) -> list[str]:
+    """Applies the chosen options; returns the overrides that are none. A smoke section may choose too."""
+    options = {}
+    for name, body in values.get("options", {}).items():
+        if not isinstance(body, dict):
+            raise RecipeError(f"{where}: option '{name}' is {body!r}; it must be a mapping with default and choices.")
+        options[name] = parse(Option, body, f"{where}: option '{name}'")
+    chosen = {name: option.default for name, option in options.items()}
+    if smoke:
+        chosen |= {name: str(values["smoke"].pop(name)) for name in options if name in values.get("smoke", {})}
+    rest = []
+    for text in overrides:
+        keys, value = parse_override(text)
+        if len(keys) == 1 and keys[0] in options:
+            chosen[keys[0]] = str(value)
+        else:
+            rest.append(text)
+    for name, option in options.items():
+        choice = chosen[name]
+        if choice not in option.choices:
+            known = ", ".join(option.choices)
+            raise RecipeError(
+                f"{where}: {name} is {choice!r}.{did_you_mean(choice, option.choices)} It may be: {known}."
+            )
+        for key, value in option.choices[choice].items():
+            _override(values, str(key).split("."), value, f"{where}: {name}: {choice}", merge=True)
+        if choice != option.default and not smoke:
+            values["name"] = f"{values.get('name', '')}-{choice}"
+    return rest
 
 
 def _override(values: dict[str, Any], keys: list[str], value: Any, where: str, *, merge: bool) -> None:
@@ -186,7 +228,7 @@ def _refuse_clashes(where: str, variables: Mapping[str, Any], file: RecipeFile) 
     for key in file.matrix:
         if key in variables:
             raise RecipeError(f"{where}: '{key}' is both a variable and a matrix key. Rename one of them.")
-    for key in [*file.vars, *file.matrix]:
+    for key in [*file.vars, *file.matrix, *file.options]:
         if key in file.stages or key in TOP:
             other = "a stage" if key in file.stages else "a key of every recipe"
             raise RecipeError(f"{where}: variable '{key}' is also {other}. Rename the variable.")

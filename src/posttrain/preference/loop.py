@@ -22,6 +22,7 @@ from posttrain.preference.pairs import read_pairs
 from posttrain.prompts import get_template
 from posttrain.training.batches import MicroBatch, batch_indices, micro_batches, steps_of_epochs
 from posttrain.training.checkpoint import Saver
+from posttrain.training.distributed import Ranks
 from posttrain.training.keeper import Keeper
 from posttrain.training.policy import identity, load_policy
 from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
@@ -38,19 +39,33 @@ if TYPE_CHECKING:
 Examples = tuple["Example", "Example"]  # chosen, rejected
 
 
-def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace) -> None:
-    """Trains from `model` and writes `model/` and metrics."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A pair and what the reference says of its two sequences."""
+
+    pair: Examples
+    reference: tuple[float, float]
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Those of the longer sequence: pairs are dealt out to ranks by length."""
+        return max((one.ids for one in self.pair), key=len)
+
+
+def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace, ranks: Ranks) -> None:
+    """What `dpo` does in every rank: trains from `model` and writes `model/` and metrics."""
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     policy = load_policy(config, model, work)
     check_tokenizer(policy, tokenizer, model)
     examples = tokenise_pairs(read_pairs(pairs.read()), config, tokenizer, work)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
     pad_id = int(tokenizer.pad_token_id)
-    reference = reference_sums(config, examples, policy, pad_id)
-    updater = Updater.make(policy, config.optimizer, steps)
+    reference = reference_sums(config, examples, policy, pad_id, ranks)
+    told = [Told(pair, says) for pair, says in zip(examples, reference, strict=True)]
+    updater = Updater.make(policy, config.optimizer, steps, ranks)
     whose = identity(config, policy, tokenizer_digest(tokenizer))
-    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every, identity=whose)
-    keeper = Keeper.make(config, policy, tokenizer, work)
+    saver = Saver(work.state, policy, updater.optimizer, every=config.save_every, ranks=ranks, identity=whose)
+    keeper = Keeper.make(config, policy, tokenizer, work, ranks)
     start, counters = saver.restore()
     seconds = float(counters.get("seconds", 0.0))
     work.metrics.rewind(start or -1)
@@ -59,9 +74,9 @@ def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace
         for step in range(start, steps):
             began, done = time.perf_counter(), step + 1
             chosen = batch_indices(len(examples), config.batch_size, work.seed, step)
-            batch = [examples[i] for i in chosen]
-            seeded(work.seed, step, 0)
-            row = preference_step(config, batch, [reference[i] for i in chosen], policy, updater, step, pad_id)
+            mine, counts = ranks.share([told[i] for i in chosen])
+            seeded(work.seed, step, ranks.rank)
+            row = preference_step(config, mine, len(chosen), policy, updater, step, pad_id, counts=counts)
             seconds += time.perf_counter() - began
             work.metrics.log(done, **row, seconds=seconds)
             bar.update(1, loss=row["loss"], accuracy=row["preference_accuracy"])
@@ -106,52 +121,68 @@ class Sums:
     lengths: Tensor
 
 
-def _sums(policy: PreTrainedModel, micro: MicroBatch, dtype: str) -> Sums:
+def _sums(policy: PreTrainedModel, micro: MicroBatch, dtype: str, ranks: Ranks) -> Sums:
     with autocast(dtype, str(policy.device)):
-        stats = token_stats(policy, micro.ids, micro.row, micro.col)
+        stats = ranks.call(token_stats, policy, micro.ids, micro.row, micro.col)
     count = len(micro.members)
     total = torch.zeros(count, device=stats.logprobs.device).index_add(0, micro.row, stats.logprobs)
     return Sums(micro.members, total, torch.bincount(micro.row, minlength=count).float())
 
 
 def reference_sums(
-    config: DPOConfig, examples: Sequence[Examples], policy: PreTrainedModel, pad_id: int
+    config: DPOConfig,
+    examples: Sequence[Examples],
+    policy: PreTrainedModel,
+    pad_id: int,
+    ranks: Ranks | None = None,
 ) -> list[tuple[float, float]]:
-    """What the starting weights say of (chosen, rejected) of each pair."""
+    """What the starting weights say of (chosen, rejected) of each pair. Each rank asks for its part, all get all.
+
+    The policy is not distributed yet.
+    """
+    ranks, alone = ranks or Ranks(), Ranks()
     flat = [e for pair in examples for e in pair]
     found = [0.0] * len(flat)
+    mine = range(ranks.rank, len(flat), ranks.size)
     with torch.no_grad():
-        for micro in micro_batches(flat, config.token_budget, pad_id, str(policy.device)):
-            for member, value in zip(micro.members, _sums(policy, micro, config.dtype).logprobs.tolist(), strict=True):
-                found[member] = value
+        for micro in micro_batches([flat[i] for i in mine], config.token_budget, pad_id, str(policy.device)):
+            said = _sums(policy, micro, config.dtype, alone).logprobs.tolist()
+            for member, value in zip(micro.members, said, strict=True):
+                found[mine[member]] = value
+    found = ranks.total(found)
     return list(zip(found[::2], found[1::2], strict=True))
 
 
 def preference_step(
     config: DPOConfig,
-    batch: Sequence[Examples],
-    reference: Sequence[tuple[float, float]],
+    mine: Sequence[Told],
+    pairs: int,
     policy: PreTrainedModel,
     updater: Updater,
     step: int,
     pad_id: int,
+    *,
+    counts: bool = True,
 ) -> dict[str, float]:
-    """One optimizer step on pairs. A pair's sequences stay in one micro-batch: the loss is not a sum over tokens."""
-    totals = dict.fromkeys(("loss", "preference_accuracy", "margin", "chosen_change", "rejected_change"), 0.0)
-    pairs_each = max(1, config.token_budget // max(2 * max(len(e.ids) for e in pair) for pair in batch))
-    # Pairs of like length together: less padding.
-    order = sorted(range(len(batch)), key=lambda i: max(len(e.ids) for e in batch[i]))
-    for begin in range(0, len(order), pairs_each):
-        group = order[begin : begin + pairs_each]
-        flat = [e for i in group for e in batch[i]]
-        (micro,) = micro_batches(flat, 1 << 60, pad_id, str(policy.device))
-        sums = _sums(policy, micro, config.dtype)
-        back = torch.tensor(sorted(range(len(flat)), key=lambda k: sums.members[k]), device=sums.logprobs.device)
-        old = torch.tensor([value for i in group for value in reference[i]], device=sums.logprobs.device)
-        change, lengths = sums.logprobs[back] - old, sums.lengths[back]
-        pair = Pair(change[::2], change[1::2], lengths[::2], lengths[1::2])
-        losses = LOSSES[config.loss](pair, config.beta)
-        (losses.sum() / len(batch)).backward()  # type: ignore[no-untyped-call]
+    """One optimizer step on a batch of `pairs`; returns its metrics.
+
+    mine: this rank's share of the batch. counts: False where that is borrowed, so that this rank has something to run.
+    A pair's sequences stay in one micro-batch: the loss is not a sum over tokens.
+    """
+    ranks = updater.ranks
+    names = ("loss", "preference_accuracy", "margin", "chosen_change", "rejected_change")
+    totals = dict.fromkeys(names, 0.0)
+    groups = _groups(mine, config.token_budget)
+    rounds = ranks.most(len(groups))
+    for i in range(rounds):
+        real = counts and i < len(groups)  # else only there so that all ranks run as many passes
+        with ranks.syncing(i == rounds - 1):
+            pair = _changes(config, groups[i % len(groups)], policy, pad_id, ranks)
+            losses = LOSSES[config.loss](pair, config.beta)
+            loss = losses.sum() / pairs
+            ranks.backward(loss if real else loss * 0)
+        if not real:
+            continue
         margin = (pair.chosen - pair.rejected).detach()
         found = {
             "loss": losses.detach(),
@@ -161,5 +192,24 @@ def preference_step(
             "rejected_change": pair.rejected.detach(),
         }
         for name, value in found.items():
-            totals[name] += float(value.sum()) / len(batch)
-    return {**totals, **updater.apply(step, f"a batch of {len(batch)} pairs")}
+            totals[name] += float(value.sum()) / pairs
+    whole = dict(zip(names, ranks.total([totals[name] for name in names]), strict=True))
+    return {**whole, **updater.apply(step, f"a batch of {pairs} pairs")}
+
+
+def _groups(mine: Sequence[Told], budget: int) -> list[list[Told]]:
+    """Pairs of like length together, for less padding, as many as the budget takes."""
+    each = max(1, budget // max(2 * len(told.ids) for told in mine))
+    order = sorted(mine, key=lambda told: len(told.ids))
+    return [order[begin : begin + each] for begin in range(0, len(order), each)]
+
+
+def _changes(config: DPOConfig, group: Sequence[Told], policy: PreTrainedModel, pad_id: int, ranks: Ranks) -> Pair:
+    """What the policy says of each pair, less what the reference said."""
+    flat = [e for told in group for e in told.pair]
+    (micro,) = micro_batches(flat, 1 << 60, pad_id, str(policy.device))
+    sums = _sums(policy, micro, config.dtype, ranks)
+    back = torch.tensor(sorted(range(len(flat)), key=lambda k: sums.members[k]), device=sums.logprobs.device)
+    old = torch.tensor([value for told in group for value in told.reference], device=sums.logprobs.device)
+    change, lengths = sums.logprobs[back] - old, sums.lengths[back]
+    return Pair(change[::2], change[1::2], lengths[::2], lengths[1::2])

@@ -38,8 +38,10 @@ def pairs(config: PairsConfig, samples: list[Samples], work: Workspace) -> Sampl
 def dpo(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace) -> Checkpoint:
     """Direct preference optimization of `model` on pairs, against its own starting weights."""
     from posttrain.preference.loop import prefer
+    from posttrain.training.launch import launched
 
-    prefer(config, model, pairs, work)
+    with launched(config, "posttrain.preference.loop:prefer", {"model": model, "pairs": pairs}, work) as ranks:
+        prefer(config, model, pairs, work, ranks)
     return Checkpoint(work.dir)
 
 

@@ -132,6 +132,8 @@ class RLConfig(TrainingConfig):
     """Settings of the vLLM server, where that is the engine."""
     max_batch: int = Field(256, ge=1, json_schema_extra={"fingerprint": False})
     """Rows the engine decodes at once."""
+    prefill_chunk: int = Field(8192, ge=1, json_schema_extra={"fingerprint": False})
+    """Prompt tokens that the native engine computes between two tokens of the running rollouts."""
     keep_rollouts: int = Field(1, ge=0)
     """Store every n-th step's rollouts; 0 = none."""
     keep_tokens: int = Field(64, ge=0)
@@ -167,11 +169,8 @@ class RLConfig(TrainingConfig):
                 "the truncated distribution and the trainer's of the whole one, so their ratio corrects nothing. Set "
                 "top_p: 1, or staleness: 0 and correction.kind: none"
             )
-        if self.launch.world > 1:
-            raise ValueError(
-                f"launch.processes x nodes is {self.launch.world}, and rl trains in one process. Leave launch out; "
-                "several GPUs serve sampling: engine: vllm with vllm.replicas"
-            )
+        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
+            raise ValueError(f"rl is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if self.correction.low > self.correction.high:
             raise ValueError(
                 f"correction.low {self.correction.low:g} is above correction.high {self.correction.high:g}"

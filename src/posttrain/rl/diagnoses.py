@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,78 +30,111 @@ class Watch:
         return _no_signal(float(np.mean([r["accuracy"] for r in self._rows])), SILENT)
 
 
-def diagnose(rows: Sequence[dict[str, Any]]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows of a run's steps, those without a decided reward left out."""
+
+    steps: Sequence[Mapping[str, Any]]
+
+    def early(self, name: str) -> float:
+        """The mean of a metric over the first quarter of the steps; nan where none of them has it."""
+        return self._mean(name, self.steps[: self._quarter])
+
+    def late(self, name: str) -> float:
+        """The mean over the last quarter."""
+        return self._mean(name, self.steps[-self._quarter :])
+
+    @property
+    def _quarter(self) -> int:
+        return max(1, len(self.steps) // 4)
+
+    @staticmethod
+    def _mean(name: str, rows: Sequence[Mapping[str, Any]]) -> float:
+        values = [r[name] for r in rows if r.get(name) is not None]
+        return float(np.mean(values)) if values else float("nan")
+
+
+def diagnose(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Notes on a finished (or running) run's metric rows; an empty list when nothing looks wrong."""
-    steps = [r for r in rows if r.get("reward") is not None]
-    if not steps:
+    run = Run([r for r in rows if r.get("reward") is not None])
+    if not run.steps:
         return ["no rollout had a decided reward: every verdict was undecided. Check the grader and the gold answers."]
-    notes = []
+    validated = [r["val_accuracy"] for r in rows if "val_accuracy" in r]
+    return [*_of_signal(run), *_of_rollouts(run), *_of_distance(run), *_of_validation(run, validated)]
 
-    def late(name: str) -> float:
-        values = [r[name] for r in steps[-max(1, len(steps) // 4) :] if r.get(name) is not None]
-        return float(np.mean(values)) if values else float("nan")
 
-    def early(name: str) -> float:
-        values = [r[name] for r in steps[: max(1, len(steps) // 4)] if r.get(name) is not None]
-        return float(np.mean(values)) if values else float("nan")
-
-    silent = sum(r["effective_groups"] == 0 for r in steps)
-    if silent == len(steps):
-        notes.append(_no_signal(late("accuracy"), len(steps)))
-    elif np.mean([r["effective_groups"] for r in steps]) < 0.2:
-        share = np.mean([r["effective_groups"] for r in steps])
-        notes.append(
+def _of_signal(run: Run) -> Iterator[str]:
+    """Groups whose rewards are all equal teach nothing."""
+    share = float(np.mean([r["effective_groups"] for r in run.steps]))
+    if all(r["effective_groups"] == 0 for r in run.steps):
+        yield _no_signal(run.late("accuracy"), len(run.steps))
+    elif share < 0.2:
+        accuracy = run.late("accuracy")
+        yield (
             f"only {share:.0%} of the groups carried a signal (the others were all right or all wrong): most of the "
-            f"compute taught nothing. Accuracy of the rollouts is {late('accuracy'):.1%}; choose "
-            f"{'easier' if late('accuracy') < 0.5 else 'harder'} problems or larger groups."
+            f"compute taught nothing. Accuracy of the rollouts is {accuracy:.1%}; choose "
+            f"{'easier' if accuracy < 0.5 else 'harder'} problems or larger groups."
         )
-    if late("truncated") > 0.5:
-        notes.append(
-            f"{late('truncated'):.0%} of the late rollouts were cut at max_tokens: raise it, or the model never stops."
+
+
+def _of_rollouts(run: Run) -> Iterator[str]:
+    """What the policy says: cut short, unreadable, all alike, ever shorter, all right."""
+    if run.late("truncated") > 0.5:
+        yield (
+            f"{run.late('truncated'):.0%} of the late rollouts were cut at max_tokens: raise it, or the model never "
+            "stops."
         )
-    if late("unparsed") > 0.5:
-        notes.append(
-            f"{late('unparsed'):.0%} of the late rollouts hold no answer the grader can find: teach the format first "
-            "(more SFT), or reward it (reward.format)."
+    if run.late("unparsed") > 0.5:
+        yield (
+            f"{run.late('unparsed'):.0%} of the late rollouts hold no answer the grader can find: teach the format "
+            "first (more SFT), or reward it (reward.format)."
         )
-    if late("entropy") < 0.1 * early("entropy"):
-        notes.append(
-            f"entropy fell from {early('entropy'):.2f} to {late('entropy'):.2f} nats: the policy no longer explores. "
-            "Lower the rate, raise clip_high, or stop earlier."
+    if run.late("entropy") < 0.1 * run.early("entropy"):
+        yield (
+            f"entropy fell from {run.early('entropy'):.2f} to {run.late('entropy'):.2f} nats: the policy no longer "
+            "explores. Lower the rate, raise clip_high, or stop earlier."
         )
-    if np.isfinite(early("length_mean")) and late("length_mean") < 0.4 * early("length_mean"):
-        notes.append(
-            f"responses shrank from {early('length_mean'):.0f} to {late('length_mean'):.0f} tokens: with "
-            "aggregation sequence_mean short ones weigh more per token, and a guess is shorter than a solution. Try "
-            "aggregation token_mean or constant, and read the rollouts."
+    before, after = run.early("length_mean"), run.late("length_mean")
+    if np.isfinite(before) and after < 0.4 * before:
+        yield (
+            f"responses shrank from {before:.0f} to {after:.0f} tokens: with aggregation sequence_mean short ones "
+            "weigh more per token, and a guess is shorter than a solution. Try aggregation token_mean or constant, and "
+            "read the rollouts."
         )
-    if late("solved_groups") > 0.8:
-        notes.append(
-            f"{late('solved_groups'):.0%} of the late groups were solved by every rollout: these problems have nothing "
-            "left to teach. Use harder ones, draw: difficulty, or dynamic_sampling."
+    if run.late("solved_groups") > 0.8:
+        yield (
+            f"{run.late('solved_groups'):.0%} of the late groups were solved by every rollout: these problems have "
+            "nothing left to teach. Use harder ones, draw: difficulty, or dynamic_sampling."
         )
-    if late("undecided") > 0.01:
-        notes.append(
-            f"{late('undecided'):.1%} of the late verdicts were undecided and left the loss: look at the grader's "
+    if run.late("undecided") > 0.01:
+        yield (
+            f"{run.late('undecided'):.1%} of the late verdicts were undecided and left the loss: look at the grader's "
             "reasons in rollouts/*/verdicts.parquet."
         )
-    if late("clip_fraction") > 0.3:
-        notes.append(
-            f"{late('clip_fraction'):.0%} of the late tokens were clipped: the policy moves too far within a batch. "
-            "Lower the rate, updates or passes."
+
+
+def _of_distance(run: Run) -> Iterator[str]:
+    """The policy from what it was when it sampled, and the sampler from the policy."""
+    if run.late("clip_fraction") > 0.3:
+        yield (
+            f"{run.late('clip_fraction'):.0%} of the late tokens were clipped: the policy moves too far within a "
+            "batch. Lower the rate, updates or passes."
         )
-    if late("ess") < 0.5:
-        notes.append(
-            f"the effective sample size fell to {late('ess'):.0%} of the tokens: the sampler is far from the policy. "
-            "Lower staleness, or check that its weights are updated (`posttrain parity`)."
+    if run.late("ess") < 0.5:
+        yield (
+            f"the effective sample size fell to {run.late('ess'):.0%} of the tokens: the sampler is far from the "
+            "policy. Lower staleness, or check that its weights are updated (`posttrain parity`)."
         )
-    validated = [r["val_accuracy"] for r in rows if "val_accuracy" in r]
-    if len(validated) >= 2 and late("reward") > 1.2 * early("reward") + 0.05 and validated[-1] <= validated[0]:
-        notes.append(
-            f"reward rose ({early('reward'):.2f} → {late('reward'):.2f}) while validation accuracy did not "
+
+
+def _of_validation(run: Run, validated: Sequence[float]) -> Iterator[str]:
+    """Reward up, and the problems that are not trained on no better."""
+    before, after = run.early("reward"), run.late("reward")
+    if len(validated) >= 2 and after > 1.2 * before + 0.05 and validated[-1] <= validated[0]:
+        yield (
+            f"reward rose ({before:.2f} → {after:.2f}) while validation accuracy did not "
             f"({validated[0]:.1%} → {validated[-1]:.1%}): the reward is being gamed, or the problems memorised."
         )
-    return notes
 
 
 def _no_signal(accuracy: float, steps: int) -> str:

@@ -12,9 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from posttrain.errors import TrainingError
 from posttrain.records import Sample
 from posttrain.rl.journal import Journal
 from posttrain.rl.rollouts import Batch, Collector, batch_of
+from posttrain.training.distributed import Ranks
 
 Seconds = dict[str, float]
 
@@ -28,6 +30,7 @@ class Feed:
     steps: int
     staleness: int = 0
     beside: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
     drawn: dict[str, Any] = field(default_factory=dict)  # the drawer's state after the last whole batch
     _ready: deque[tuple[list[Sample], Seconds]] = field(default_factory=deque)
     _last: int = 0  # number of the newest batch, from 1
@@ -57,6 +60,7 @@ class Feed:
             with_thread.shutdown(wait=False)
         samples, seconds = self._ready.popleft()
         batch = batch_of(samples)
+        self.ranks.wait()  # for the others: it is written
         batch.metrics.update({f"seconds_{name}": value for name, value in seconds.items()})
         return batch
 
@@ -78,3 +82,32 @@ class Feed:
             self.journal.write(number, samples, {"drawer": self.collector.drawer.state()})
         self.drawn, self._last = self.collector.drawer.state(), number
         return samples, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What the other ranks learn from: the batches that the first one has written."""
+
+    journal: Journal
+    ranks: Ranks
+
+    def resume(self, step: int, drawn: dict[str, Any] | None) -> None:
+        """The first rank's state is the run's."""
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        return {}
+
+    def next(self, step: int) -> Batch:
+        """The batch of optimizer step `step` (from 0), as soon as it stands."""
+        self.ranks.wait()
+        found = self.journal.read(step + 1)
+        if found is None:
+            raise TrainingError(
+                f"the rollouts of step {step + 1} are not below {self.journal.state}, where the first rank wrote them. "
+                "All ranks must see the stage's folder: use a shared file system."
+            )
+        return batch_of(found[0])
+
+    def finish(self) -> None:
+        """Nothing is sampled here."""

@@ -24,6 +24,7 @@ from posttrain.rl.journal import Key, Watched
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.aggregation import Denominators
 from posttrain.training.batches import MicroBatch, best_fit, collate, micro_batches
+from posttrain.training.distributed import Ranks
 from posttrain.training.update import Updater, autocast
 
 if TYPE_CHECKING:
@@ -53,6 +54,36 @@ def row_of(config: RLConfig) -> Row:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Rollouts of one prompt: they stay together, for what they begin with is computed once."""
+
+    rollouts: list[Rollout]
+
+    @property
+    def ids(self) -> Sequence[int]:
+        return [i for r in self.rollouts for i in r.ids]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What this rank learns from in one update `of` so many rollouts. counts: False where it is only borrowed."""
+
+    rollouts: Sequence[Rollout]
+    of: int
+    counts: bool
+
+    @classmethod
+    def of_update(cls, part: Sequence[Rollout], ranks: Ranks) -> _Share:
+        if ranks.size == 1:
+            return cls(part, len(part), True)
+        groups: dict[object, _Group] = {}
+        for i, rollout in enumerate(part):
+            groups.setdefault(rollout.key[0] or i, _Group([])).rollouts.append(rollout)
+        mine, counts = ranks.share(list(groups.values()))
+        return cls([r for group in mine for r in group.rollouts], len(part), counts)
+
+
 @dataclass(slots=True)
 class Learner:
     """`trust_sampler`: logμ is logπ_old, so that no forward pass is needed for it (native engine, float32, fresh)."""
@@ -64,6 +95,11 @@ class Learner:
     trust_sampler: bool = False
     watch: set[Key] = field(default_factory=set)  # rollouts whose tokens are wanted
     watched: dict[Key, Watched] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that learn together. Each has every rollout, and learns from its share."""
+        return self.updater.ranks
 
     @property
     def steps_per_batch(self) -> int:
@@ -87,21 +123,24 @@ class Learner:
             limit=self.config.max_tokens,
         )
         parts = [part for i in range(self.config.updates) if (part := useful[i :: self.config.updates])]
-        micros = [self._cut(part, pad_id) for part in parts]
-        olds = self._old(parts, micros)
+        shares = [_Share.of_update(part, self.ranks) for part in parts]
+        micros = [self._cut(share.rollouts, pad_id) for share in shares]
+        olds = self._old(shares, micros)
         totals: dict[str, float] = {}
         done, ratio_off = 0, 0.0
         for _ in range(self.config.passes):
-            for part, ms, old in zip(parts, micros, olds, strict=True):
-                row = self._update(part, ms, old, of, step * self.steps_per_batch + done)
+            for share, ms, old in zip(shares, micros, olds, strict=True):
+                row = self._update(share, ms, old, of, step * self.steps_per_batch + done)
                 done += 1
                 ratio_off = max(ratio_off, row.pop("ratio_off"))
                 for name, value in row.items():
                     totals[name] = totals.get(name, 0.0) + value
         means = {name: value / done for name, value in totals.items()} | {"ratio_off": ratio_off}
         seconds = time.perf_counter() - began
-        tokens = sum(m.real_tokens for ms in micros for m in ms) * self.config.passes
-        return {**means, "seconds_training": seconds, "updates": done, "trained_tokens": tokens}
+        mine = sum(m.real_tokens for share, ms in zip(shares, micros, strict=True) if share.counts for m in ms)
+        (tokens,) = self.ranks.total([mine])
+        trained = int(tokens) * self.config.passes
+        return {**means, "seconds_training": seconds, "updates": done, "trained_tokens": trained}
 
     def _cut(self, part: Sequence[Rollout], pad_id: int) -> list[MicroBatch]:
         """Micro-batches under the token budget.
@@ -128,45 +167,62 @@ class Learner:
     def _in_loss(self) -> bool:
         return self.reference is not None and self.config.kl_in == "loss"
 
-    def _old(self, parts: Sequence[Sequence[Rollout]], micros: Sequence[Sequence[MicroBatch]]) -> list[list[Tensor]]:
+    def _old(self, shares: Sequence[_Share], micros: Sequence[Sequence[MicroBatch]]) -> list[list[Tensor]]:
         """logπ_old of each micro-batch, where it must be known before the first update; an empty list per part else.
 
         The first part's own forward pass is still that of the old weights: it fills its list itself.
         """
-        olds: list[list[Tensor]] = [[] for _ in parts]
-        for part, ms, old in list(zip(parts, micros, olds, strict=True))[1:]:
-            for micro in ms:
-                old.append(micro.gather([r.sampled for r in part]) if self.trust_sampler else self.logprobs(micro))
+        olds: list[list[Tensor]] = [[] for _ in shares]
+        for share, ms, old in list(zip(shares, micros, olds, strict=True))[1:]:
+            if self.trust_sampler:
+                old += [micro.gather([r.sampled for r in share.rollouts]) for micro in ms]
+                continue
+            rounds = self.ranks.most(len(ms))  # weights in parts are put together by all ranks at once
+            old += [self.logprobs(ms[i % len(ms)]) for i in range(rounds)][: len(ms)]
         return olds
 
     def _update(
-        self, part: Sequence[Rollout], micros: Sequence[MicroBatch], olds: list[Tensor], of: Denominators, update: int
+        self, share: _Share, micros: Sequence[MicroBatch], olds: list[Tensor], of: Denominators, update: int
     ) -> dict[str, float]:
-        row, device = row_of(self.config), str(self.policy.device)
+        row, device, part = row_of(self.config), str(self.policy.device), share.rollouts
         sums: dict[str, float] = {}
         tokens, ratio_off, fresh = 0, 0.0, not olds
-        for i, micro in enumerate(micros):
-            with autocast(self.config.dtype, device):
-                stats = token_stats(self.policy, micro.ids, micro.row, micro.col, temperature=self.config.temperature)
-            if fresh:
-                olds.append(stats.logprobs.detach())
-            if self.watch:
+        rounds = self.ranks.most(len(micros))
+        for i in range(rounds):
+            micro = micros[i % len(micros)]
+            real = share.counts and i < len(micros)  # else only there so that all ranks run as many passes
+            with self.ranks.syncing(i == rounds - 1):
+                stats = self._stats(micro)
+                if fresh and i < len(micros):
+                    olds.append(stats.logprobs.detach())
+                advantages = torch.tensor([part[m].advantage for m in micro.members], device=device)
+                record = Tokens(stats.logprobs, olds[i % len(micros)], advantages[micro.row], micro.row)
+                sampled = micro.gather([r.sampled for r in part])
+                reference = self.logprobs(micro, self.reference) if self._in_loss() else None
+                loss, found = policy_loss(row, record, sampled, of, reference)
+                self.ranks.backward(loss if real else loss * 0)
+            if real and self.watch:
                 self._look(part, micro, stats)
-            advantages = torch.tensor([part[m].advantage for m in micro.members], device=micro.ids.device)
-            record = Tokens(stats.logprobs, olds[i], advantages[micro.row], micro.row)
-            sampled = micro.gather([r.sampled for r in part])
-            reference = self.logprobs(micro, self.reference) if self._in_loss() else None
-            loss, found = policy_loss(row, record, sampled, of, reference)
-            loss.backward()  # type: ignore[no-untyped-call]
-            ratio_off = max(ratio_off, found.pop("ratio_off"))
+            off = found.pop("ratio_off")
+            ratio_off = max(ratio_off, off) if real else ratio_off
             found["entropy"] = float(stats.entropy.sum())
             for name, value in found.items():
-                sums[name] = sums.get(name, 0.0) + value
-            tokens += int(micro.row.shape[0])
-        applied = self.updater.apply(update, f"update {update + 1} of {len(part)} rollouts")
-        means = {name: sums[name] / tokens for name in MEANS if name in sums}
-        sampling = {"ess": sums["w"] ** 2 / (sums["w_squared"] * tokens) if sums["w_squared"] else math.nan}
+                sums[name] = sums.get(name, 0.0) + (value if real else 0.0)
+            tokens += int(micro.row.shape[0]) if real else 0
+        *values, total = self.ranks.total([*sums.values(), tokens])
+        sums = dict(zip(sums, values, strict=True))
+        applied = self.updater.apply(update, f"update {update + 1} of {share.of} rollouts")
+        means = {name: sums[name] / total for name in MEANS if name in sums}
+        sampling = {"ess": sums["w"] ** 2 / (sums["w_squared"] * total) if sums["w_squared"] else math.nan}
+        ratio_off = self.ranks.largest(ratio_off)
         return {"loss": sums["loss"], **means, **sampling, "ratio_off": ratio_off, **applied}
+
+    def _stats(self, micro: MicroBatch) -> TokenStats:
+        """Of a micro-batch's supervised tokens under the policy, with what all ranks do together."""
+        with autocast(self.config.dtype, str(self.policy.device)):
+            return self.ranks.call(
+                token_stats, self.policy, micro.ids, micro.row, micro.col, temperature=self.config.temperature
+            )
 
     def _look(self, part: Sequence[Rollout], micro: MicroBatch, stats: TokenStats) -> None:
         lengths = torch.bincount(micro.row, minlength=len(micro.members)).tolist()
@@ -178,10 +234,12 @@ class Learner:
 
     def logprobs(self, micro: MicroBatch, reference: Reference | None = None) -> Tensor:
         """logπ [n] of a micro-batch's supervised tokens, or logπ_ref; no gradient."""
-        scope = reference.scope() if reference is not None else contextlib.nullcontext()
-        model = reference.model if reference is not None else self.policy
-        with torch.no_grad(), scope, autocast(self.config.dtype, str(self.policy.device)):
-            return token_stats(model, micro.ids, micro.row, micro.col, temperature=self.config.temperature).logprobs
+        if reference is None:
+            with torch.no_grad():
+                return self._stats(micro).logprobs
+        with torch.no_grad(), reference.scope(), autocast(self.config.dtype, str(self.policy.device)):
+            stats = token_stats(reference.model, micro.ids, micro.row, micro.col, temperature=self.config.temperature)
+            return stats.logprobs
 
     def distances(self, rollouts: Sequence[Rollout], pad_id: int) -> list[float]:
         """Σ_t of the KL estimate between the sampler and the reference, per rollout: for `kl_in: reward`."""

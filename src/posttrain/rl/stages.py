@@ -11,8 +11,10 @@ from posttrain.store import Checkpoint, Problems
 def rl(config: RLConfig, model: Checkpoint, problems: Problems, work: Workspace) -> Checkpoint:
     """Reinforcement learning with verifiable rewards, from `model`, on the problems' own answers."""
     from posttrain.rl.loop import reinforce
+    from posttrain.training.launch import launched
 
-    reinforce(config, model, problems, work)
+    with launched(config, "posttrain.rl.loop:reinforce", {"model": model, "problems": problems}, work) as ranks:
+        reinforce(config, model, problems, work, ranks)
     return Checkpoint(work.dir)
 
 

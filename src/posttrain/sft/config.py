@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from posttrain.models.config import TinyConfig
 from posttrain.training.config import SHARDED, TrainingConfig, ValidationConfig
 
+LossKernel = Literal["ours", "liger"]
+
 
 class PretrainConfig(TrainingConfig):
     """A tokenizer and a tiny model from scratch, trained on the corpus's plain text."""
@@ -62,6 +64,9 @@ class SFTConfig(TrainingConfig):
     """Tokens of a micro-batch, no effect on the result; None = as token_budget."""
     loss: Literal["per_token", "per_sequence"] = "per_token"
     """Every token of a step weighs the same, or a sequence's sum is divided by the number of sequences."""
+    loss_kernel: LossKernel = Field("ours", json_schema_extra={"fingerprint": False})
+    """liger: projection and cross-entropy in one kernel, on a GPU (extra `liger`). Changes speed, memory and rounding;
+    entropy and accuracy of the training tokens are not known then."""
     only_correct: bool = False
     """Leave out traces whose verdict is not "correct"."""
     validation: ValidationConfig = ValidationConfig()

@@ -10,6 +10,7 @@ from posttrain.data.contamination import tokens as words
 from posttrain.errors import ModelError
 from posttrain.models import load_tokenizer
 from posttrain.models.forward import supports
+from posttrain.models.liger import check_liger
 from posttrain.sft.config import SFTConfig
 from posttrain.sft.examples import gather
 from posttrain.sft.supervised import Plan, train
@@ -53,6 +54,8 @@ def finetune(
             f"packing: documents needs a forward pass that keeps packed examples apart, which there is none of for "
             f"{type(policy).__name__}. Use packing: none; the result is the same."
         )
+    if config.loss_kernel == "liger":
+        check_liger(policy.device)
     if ranks.first and problems is not None and isinstance(traces, Samples):
         certify_selection((s.question for s in traces.read()), problems, work)
     steps = config.steps or steps_of_epochs(len(examples), config.batch_size, config.epochs or 1)
@@ -74,6 +77,7 @@ def finetune(
         micro,
         packed=config.packing == "documents",
         settle=watch.settle if watch is not None else None,
+        kernel=config.loss_kernel,
     )
     train(config, plan, policy, tokenizer, work, ranks)
     work.summarise(examples=len(examples), epochs=round(steps * config.batch_size / len(examples), 2))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.errors import TrainingError
 from posttrain.models import token_stats
+from posttrain.models.liger import summed_nll
+from posttrain.sft.config import LossKernel
 from posttrain.training.aggregation import Aggregation, Denominators, token_weights
 from posttrain.training.batches import Masked, MicroBatch, batch_indices, micro_batches
 from posttrain.training.checkpoint import Saver
@@ -25,6 +27,7 @@ from posttrain.training.tokenise import tokenizer_digest
 from posttrain.training.update import Updater, autocast, memory_watched, seeded
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from posttrain.stage import Workspace
@@ -47,6 +50,7 @@ class Plan:
     micro_tokens: int | None = None
     packed: bool = False
     settle: Callable[[], None] | None = None
+    kernel: LossKernel = "ours"
 
     def cut(self, batch: Sequence[Masked], budget: int, pad_id: int, device: str) -> list[MicroBatch]:
         """The micro-batches of one optimizer step."""
@@ -63,7 +67,6 @@ def train(
 ) -> None:
     """Trains in place and writes `model/`. Every step depends on (seed, step) and the state that the Saver keeps."""
     ranks = ranks or Ranks()
-    device = str(model.device)
     pad_id = int(tokenizer.pad_token_id)
     updater = Updater.make(model, config.optimizer, plan.steps, ranks)
     whose = identity(config, model, tokenizer_digest(tokenizer))
@@ -82,14 +85,8 @@ def train(
         bar.skip(start)
         for step in range(start, plan.steps):
             began = time.perf_counter()
-            chosen = batch_indices(len(plan.sequences), plan.batch_size, work.seed, step)
-            mine, counts = ranks.share([plan.sequences[i] for i in chosen])
-            micros = plan.cut(mine, config.token_budget, pad_id, device)
-            seeded(work.seed, step, ranks.rank)
             try:
-                row = supervised_step(
-                    config, plan.aggregation, micros, len(chosen), model, updater, step, named(chosen), counts=counts
-                )
+                row = _step(config, plan, model, updater, work.seed, step, pad_id)
             except TrainingError:  # the gradient is not finite: nothing has moved since `step` steps were done
                 saver.save(step, {"tokens": tokens_seen, "seconds": seconds})
                 raise
@@ -112,11 +109,30 @@ def train(
     if plan.settle is not None:
         plan.settle()  # scores that are still on their way count when the best is chosen, and belong into the picture
     keeper.finish(done, probe=[s.ids for s in plan.sequences[:8]])
-    last = work.metrics.read()
+    rows = work.metrics.read()
     if ranks.first:
-        draw_loss(last, work.dir / "loss.png")
-    losses = [r["loss"] for r in last if "loss" in r]
+        draw_loss(rows, work.dir / "loss.png")
+    losses = [r["loss"] for r in rows if "loss" in r]
     work.summarise(steps=done, loss_first=losses[0], loss_last=losses[-1], tokens=tokens_seen, seconds=seconds)
+
+
+def _step(
+    config: TrainingConfig,
+    plan: Plan,
+    model: PreTrainedModel,
+    updater: Updater,
+    seed: int,
+    step: int,
+    pad_id: int,
+) -> dict[str, Any]:
+    """One optimizer step on the batch that (seed, step) draws; this rank computes its share of it."""
+    ranks = updater.ranks
+    chosen = batch_indices(len(plan.sequences), plan.batch_size, seed, step)
+    mine, counts = ranks.share([plan.sequences[i] for i in chosen])
+    micros = plan.cut(mine, config.token_budget, pad_id, str(model.device))
+    seeded(seed, step, ranks.rank)
+    told = (config, plan.aggregation, micros, len(chosen), model, updater, step, named(chosen))
+    return supervised_step(*told, counts=counts, kernel=plan.kernel)
 
 
 def named(chosen: Sequence[int]) -> str:
@@ -136,14 +152,16 @@ def supervised_step(
     what: str = "a batch",
     *,
     counts: bool = True,
+    kernel: LossKernel = "ours",
 ) -> dict[str, Any]:
     """One optimizer step on a batch of `sequences`; returns its metrics (loss, entropy and accuracy are over supervised
     tokens).
 
     micros: this rank's share of the batch; denominators and metrics are those of the whole. counts: False where the
     share is borrowed, so that this rank has something to run. what: names the batch in errors.
+    kernel: what computes the loss.
     """
-    ranks, device = updater.ranks, str(model.device)
+    ranks = updater.ranks
     local = [sum(int(m.row.shape[0]) for m in micros), sum(m.real_tokens for m in micros)] if counts else [0, 0]
     supervised, tokens = (int(n) for n in ranks.total(local))
     of = Denominators(sequences=sequences, tokens=supervised)
@@ -153,21 +171,36 @@ def supervised_step(
         micro = micros[i % len(micros)]
         real = counts and i < len(micros)  # else only there so that all ranks run as many passes
         with ranks.syncing(i == rounds - 1):
-            with autocast(config.dtype, device):
-                stats = ranks.call(token_stats, model, micro.ids, micro.row, micro.col)
-            loss = -(stats.logprobs * token_weights(aggregation, micro.row, of)).sum()
+            loss, found = _loss(kernel, config.dtype, token_weights(aggregation, micro.row, of), micro, model, ranks)
             ranks.backward(loss if real else loss * 0)
         if real:
-            found = (loss.detach(), -stats.logprobs.detach().sum(), stats.entropy.sum(), stats.top1.sum())
             sums = [total + float(value) for total, value in zip(sums, found, strict=True)]
     loss_sum, nll, entropy, top1 = ranks.total(sums)
     applied = updater.apply(step, what)
+    seen = {"token_accuracy": top1 / supervised, "entropy": entropy / supervised} if kernel == "ours" else {}
     return {
         "loss": loss_sum,
         "nll": nll / supervised,
-        "token_accuracy": top1 / supervised,
-        "entropy": entropy / supervised,
+        **seen,
         "tokens": tokens,
         "supervised_tokens": supervised,
         **applied,
     }
+
+
+def _loss(
+    kernel: LossKernel, dtype: str, weights: Tensor, micro: MicroBatch, model: PreTrainedModel, ranks: Ranks
+) -> tuple[Tensor, tuple[Tensor | float, ...]]:
+    """The loss of a micro-batch, and (loss, negative log-likelihood, entropy, hits) summed over its tokens.
+
+    liger looks at no logits, so there is neither entropy nor hits.
+    """
+    if kernel == "liger":
+        with autocast(dtype, str(model.device)):
+            nll = ranks.call(summed_nll, model, micro.ids, micro.row, micro.col)
+        loss = nll * weights[0]  # of sft's aggregations each gives all tokens one weight
+        return loss, (loss.detach(), nll.detach(), 0.0, 0.0)
+    with autocast(dtype, str(model.device)):
+        stats = ranks.call(token_stats, model, micro.ids, micro.row, micro.col)
+    loss = -(stats.logprobs * weights).sum()
+    return loss, (loss.detach(), -stats.logprobs.detach().sum(), stats.entropy.sum(), stats.top1.sum())

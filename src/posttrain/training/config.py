@@ -132,6 +132,9 @@ class TrainingConfig(Config):
     """Keep only the layers' inputs and compute the rest again: less memory, a third more work, the same gradients."""
     compile: bool = False
     """torch.compile of the transformer's body. Changes speed and rounding, nothing else."""
+    attention: Literal["auto", "flex"] = Field("auto", json_schema_extra={"fingerprint": False})
+    """On a GPU: auto is FlashAttention where it is at hand, flex PyTorch's FlexAttention. Changes speed and rounding,
+    nothing else."""
     save_every: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})
     """Steps between two saved states for a resume; 0 = every 10 seconds."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,16 @@ from posttrain.training.config import SHARDED, LaunchConfig, TrainingConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from posttrain.training.batches import Masked
-
 T = TypeVar("T")
-S = TypeVar("S", bound="Masked")
+S = TypeVar("S", bound="Sequenced")
 PATIENCE = datetime.timedelta(hours=12)  # rank 0 may evaluate while the others wait; a dead rank is noticed otherwise
+
+
+class Sequenced(Protocol):
+    """Anything with token ids."""
+
+    @property
+    def ids(self) -> Sequence[int]: ...
 
 
 class _Within(nn.Module):
@@ -139,7 +144,11 @@ class Ranks:
 
     def most(self, value: int) -> int:
         """The largest of the ranks' values: how many micro-batches everyone must run."""
-        return value if self.size == 1 else int(self._reduced([value], torch.distributed.ReduceOp.MAX)[0])
+        return int(self.largest(value))
+
+    def largest(self, value: float) -> float:
+        """The largest of the ranks' values."""
+        return value if self.size == 1 else self._reduced([value], torch.distributed.ReduceOp.MAX)[0]
 
     def agree(self, flag: bool) -> bool:
         """What rank 0 says."""

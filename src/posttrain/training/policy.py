@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from posttrain.errors import TrainingError
 from posttrain.models import load_model, pick_device
 from posttrain.models.base import base_facts
+from posttrain.models.forward import FLEX
 from posttrain.models.load import DTYPES
 from posttrain.models.lora import add_lora, trainable
 from posttrain.models.quantise import quantise
@@ -37,7 +39,7 @@ def load_policy(config: TrainingConfig, model: Checkpoint, work: Workspace) -> P
 
 
 def prepare(config: TrainingConfig, policy: PreTrainedModel) -> None:
-    """Switches on what changes memory and speed only."""
+    """Switches on what changes memory and speed only. TrainingError for what this device doesn't have."""
     if config.gradient_checkpointing:
         if hasattr(policy, "activation_checkpointing_enable"):  # its new name; the old one warns
             policy.activation_checkpointing_enable({"use_reentrant": False})
@@ -45,6 +47,13 @@ def prepare(config: TrainingConfig, policy: PreTrainedModel) -> None:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
     if config.compile:
         policy.base_model.compile(dynamic=True)
+    if config.attention == "flex":
+        if policy.device.type != "cuda":
+            raise TrainingError(
+                f"attention: flex is for GPUs, and this stage trains on {policy.device.type}: PyTorch has no gradient "
+                "of FlexAttention there. Use attention: auto."
+            )
+        setattr(policy, FLEX, True)
 
 
 def identity(config: TrainingConfig, policy: PreTrainedModel, tokenizer_digest: str) -> dict[str, Any]:

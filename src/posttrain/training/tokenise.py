@@ -77,6 +77,20 @@ def example_of(sample: Sample, template: Template, tokenizer: PreTrainedTokenize
     return template.example(sample.question, sample.response, tokenizer, loss_on=loss_on)
 
 
+@dataclass(slots=True)
+class _Counts:
+    """What became of the rows so far; the names are TokenReport's."""
+
+    rows: int = 0
+    too_long: int = 0
+    empty: int = 0
+    unsupervised: int = 0
+    truncated: int = 0
+    cut: int = 0
+    dropped: int = 0
+    ended: int = 0
+
+
 def tokenise(
     samples: Iterable[Sample],
     template: Template,
@@ -93,53 +107,51 @@ def tokenise(
     DataError where nothing is left, or where no row is left that teaches the model to stop.
     """
     examples: list[Example] = []
-    end = template.end(tokenizer)
-    rows = too_long = empty = unsupervised = truncated = cut = dropped = ended = 0
+    counts, end = _Counts(), template.end(tokenizer)
     for sample in samples:
-        rows += 1
+        counts.rows += 1
         if not sample.response.strip():
-            empty += 1
+            counts.empty += 1
             continue
-        example = example_of(sample, template, tokenizer, loss_on)
-        over = len(example.ids) - max_tokens
-        if over > 0:
-            if overlong == "error":
-                raise DataError(
-                    f"{sample.problem_id} has {len(example.ids)} tokens, more than max_tokens {max_tokens}. Raise "
-                    "max_tokens, or say overlong: drop or truncate."
-                )
-            if overlong == "drop":
-                too_long += 1
-                dropped += len(example.ids)
-                continue
-            example = Example(example.ids[:max_tokens], example.mask[:max_tokens])
-        if not any(example.mask[1:]):
-            unsupervised += 1
-            dropped += len(example.ids) + max(over, 0)
-            continue
-        if over > 0:
-            truncated += 1
-            cut += over
-        ended += example.ids[-1] == end and example.mask[-1] == 1
-        examples.append(example)
+        whole = example_of(sample, template, tokenizer, loss_on)
+        if overlong == "error" and len(whole.ids) > max_tokens:
+            raise DataError(
+                f"{sample.problem_id} has {len(whole.ids)} tokens, more than max_tokens {max_tokens}. Raise "
+                "max_tokens, or say overlong: drop or truncate."
+            )
+        example = _fitted(whole, max_tokens, overlong, counts)
+        if example is not None:
+            counts.ended += example.ids[-1] == end and example.mask[-1] == 1
+            examples.append(example)
     lengths = sorted(len(e.ids) for e in examples)
     report = TokenReport(
-        rows=rows,
         kept=len(examples),
-        too_long=too_long,
-        empty=empty,
         tokens=sum(lengths),
         supervised=sum(sum(e.mask) for e in examples),
         longest=max(lengths, default=0),
-        unsupervised=unsupervised,
-        truncated=truncated,
-        cut=cut,
-        dropped=dropped,
-        ended=ended,
         median=lengths[len(lengths) // 2] if lengths else 0,
+        **asdict(counts),
     )
     _check(report, max_tokens)
     return examples, report
+
+
+def _fitted(whole: Example, max_tokens: int, overlong: Overlong, counts: _Counts) -> Example | None:
+    """The example, or its beginning; None where it is left out. What is lost is counted."""
+    over = len(whole.ids) - max_tokens
+    if over > 0 and overlong == "drop":
+        counts.too_long += 1
+        counts.dropped += len(whole.ids)
+        return None
+    example = Example(whole.ids[:max_tokens], whole.mask[:max_tokens]) if over > 0 else whole
+    if not any(example.mask[1:]):
+        counts.unsupervised += 1
+        counts.dropped += len(whole.ids)
+        return None
+    if over > 0:
+        counts.truncated += 1
+        counts.cut += over
+    return example
 
 
 def _check(report: TokenReport, max_tokens: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from posttrain.errors import TrainingError
+from posttrain.models.allocator import keep_freed_memory
 from posttrain.seeding import derive
 from posttrain.training.config import OptimizerConfig, TrainingConfig
 from posttrain.training.distributed import Ranks
@@ -33,6 +34,8 @@ class Updater:
     @classmethod
     def make(cls, model: nn.Module, config: OptimizerConfig, steps: int, ranks: Ranks | None = None) -> Updater:
         """ranks: distributes the model in place, where there is more than one."""
+        if all(parameter.device.type == "cpu" for parameter in model.parameters()):
+            keep_freed_memory()
         ranks = ranks or Ranks()
         optimizer = ranks.wrap(model, make_optimizer(model.parameters(), config))
         return cls(model, config, steps, optimizer, ranks)

@@ -105,7 +105,8 @@ def test_levels_and_subjects_come_from_the_problems(tmp_path: Path) -> None:
 
 
 def test_problems_are_curated_and_other_splits_pass(tmp_path: Path) -> None:
-    problems = [Problem("a", BAKER, "7"), Problem("b", BAKER.upper(), "7"), Problem("c", "Two and two?", "4")]
+    problems = [Problem("a", BAKER, "7"), Problem("b", BAKER.upper(), "7")]
+    problems.append(Problem("c", "Two and two?", "4", "2 + 2 = 4."))
     problems.append(Problem("t", BAKER.replace("12", "31"), "26", split="test", choices=("1", "26")))
     of = problems_of(tmp_path, problems)
     steps = [{"filter": "exact_duplicates"}, {"filter": "decontaminate", "against": ["held-out"]}]
@@ -115,8 +116,8 @@ def test_problems_are_curated_and_other_splits_pass(tmp_path: Path) -> None:
     way = page.explain(made.path, "a")
     assert way["steps"][1]["item_text"] == problems[3].question
     # and they can be asked: a stage that takes problems takes these
-    solved = run_stage("curate-problems", {"steps": steps[:1]}, {"of": made}, tmp_path / "again", quiet=True)
-    assert isinstance(solved, Problems)
+    solved = run_stage("traces", {}, {"problems": made}, tmp_path / "traces", quiet=True)
+    assert [s.problem_id for s in Samples(solved.path).read()] == ["c"]
 
 
 def test_two_teachers_answers_keep_their_own_verdicts(tmp_path: Path) -> None:

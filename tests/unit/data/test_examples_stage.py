@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from posttrain import hub
+from posttrain.data.examples import ExamplesConfig
+from posttrain.data.forecast import examples_forecast
 from posttrain.errors import DataError
 from posttrain.pipeline import run_stage
+from posttrain.pipeline.plan import COSTS
 from posttrain.records import Sample
 from posttrain.store import Artifact, Samples
 
@@ -98,3 +103,29 @@ def test_without_network_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("POSTTRAIN_DATA", "")
     with pytest.raises(DataError, match="can't be reached"):
         hub.dataset_file("hf://datasets/org/set/x.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_rows_of_a_file_are_forecast_before_it_is_read(kind: str, tmp_path: Path) -> None:
+    source = tmp_path / f"x.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), source)
+    elif kind == "json":
+        source.write_text(json.dumps(ROWS))
+    else:
+        jsonl(source, ROWS)
+    told = forecast_of(source=str(source))
+    assert told["makes"]["rows"] == 20 == len(made(tmp_path / "a", source=str(source), columns=COLUMNS))
+    assert 5 < told["makes"]["tokens"] < 40
+    assert all(told[cost] is not None for cost in COSTS)
+    assert forecast_of(source=str(source), sample=9, limit=7)["makes"]["rows"] == 7
+
+
+def test_of_a_dataset_on_the_hub_is_told_what_is_asked_for(tmp_path: Path) -> None:
+    assert forecast_of(source="org/set")["makes"] == {}
+    assert forecast_of(source="org/set", sample=15_000)["makes"] == {"rows": 15_000}
+    assert forecast_of(source=str(tmp_path / "is-not-there.jsonl"))["makes"] == {}
+
+
+def forecast_of(**config: Any) -> dict[str, Any]:
+    return examples_forecast(ExamplesConfig.model_validate(config), {})

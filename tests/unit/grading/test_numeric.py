@@ -119,6 +119,6 @@ def test_a_batch_keeps_its_order() -> None:
     ids=["prose", "open boxes", "commas", "groups", "digits", "nul", "braces", "open tags"],
 )
 def test_giant_and_broken_responses_cost_milliseconds(response: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others share the machine
     assert judged("7777", response)[0] is False
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

@@ -10,12 +10,13 @@ import base64
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.listening import listening
 
 
 @dataclass
@@ -32,6 +33,7 @@ class TakingHub:
     puts: int = 0
     commits: list[tuple[str, str]] = field(default_factory=list)
     authorisations: set[str] = field(default_factory=set)
+    kinds: set[str] = field(default_factory=set)  # model, dataset: what was committed to
 
 
 @contextmanager
@@ -65,10 +67,14 @@ def taking(hub: TakingHub) -> Iterator[TakingHub]:
                 self._send(403, {"error": "You don't have the rights to create a model under this namespace"})
             elif path == "/api/repos/create":
                 self._create(json.loads(body))
+            elif path == "/api/validate-yaml":  # of a README.md, before it is committed
+                self._send(200, {"errors": [], "warnings": []})
             elif path.endswith("/info/lfs/objects/batch"):
                 self._batch(json.loads(body))
             else:
-                repository, action, branch = path.removeprefix("/api/models/").rsplit("/", 2)
+                kind = path.split("/")[2]
+                repository, action, branch = path.removeprefix(f"/api/{kind}/").rsplit("/", 2)
+                hub.kinds.add(kind.removesuffix("s"))
                 getattr(self, f"_{action}")(repository, branch, body)
 
         def _create(self, told: dict[str, Any]) -> None:
@@ -137,13 +143,5 @@ def taking(hub: TakingHub) -> Iterator[TakingHub]:
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -250,7 +250,7 @@ def test_trls_grpo_counts_completions_and_ours_counts_groups() -> None:
     assert body["reward"] == {"correct": 1.0}
     assert body["optimizer"]["lr"] == 2e-5
     assert "launch" not in body
-    assert reasons(found)["num_processes"].startswith("rl trains in one process")
+    assert reasons(found)["num_processes"].startswith("rl is imported for one process")
     assert "rl counts steps" in reasons(found)["num_train_epochs"]
     assert reasons(found)["max_prompt_length"].startswith("a prompt is never cut")
     assert "names no owner" in " ".join(found.assumed)

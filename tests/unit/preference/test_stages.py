@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from tests.unit.engines.tiny import VOCAB, tiny
 from posttrain.errors import DataError
 from posttrain.pipeline import run_stage
 from posttrain.preference.config import DPOConfig
-from posttrain.preference.loop import preference_step, reference_sums
+from posttrain.preference.loop import Told, preference_step, reference_sums
 from posttrain.prompts import Example
-from posttrain.store import Artifact, Samples
+from posttrain.records import samples_to_tables
+from posttrain.store import Artifact, Samples, write_table
 from posttrain.training.config import OptimizerConfig
 from posttrain.training.update import Updater
 
@@ -37,6 +39,10 @@ def examples(count: int) -> list[tuple[Example, Example]]:
     return [(one(p, 3 + i % 4), one(p, 6 - i % 4)) for i, p in enumerate(prompts)]
 
 
+def told(batch: list[tuple[Example, Example]], reference: list[tuple[float, float]]) -> list[Told]:
+    return [Told(pair, says) for pair, says in zip(batch, reference, strict=True)]
+
+
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "dpo_norm"])
 def test_the_step_is_the_same_however_the_pairs_are_split(loss: str) -> None:
     batch, found = examples(6), []
@@ -49,7 +55,7 @@ def test_the_step_is_the_same_however_the_pairs_are_split(loss: str) -> None:
             for p in policy.parameters():
                 p *= 1.1
         updater = Updater.make(policy, OptimizerConfig(lr=0.0), 1)
-        found.append(preference_step(config, batch, reference, policy, updater, 0, 0))
+        found.append(preference_step(config, told(batch, reference), len(batch), policy, updater, 0, 0))
     assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-5)
     assert found[0]["grad_norm"] > 0
 
@@ -59,7 +65,8 @@ def test_chosen_answers_gain_on_rejected_ones() -> None:
     policy = tiny("qwen2")
     reference = reference_sums(config, batch, policy, 0)
     updater = Updater.make(policy, OptimizerConfig(lr=3e-3, schedule="constant"), 20)
-    rows = [preference_step(config, batch, reference, policy, updater, step, 0) for step in range(20)]
+    batched = told(batch, reference)
+    rows = [preference_step(config, batched, len(batch), policy, updater, step, 0) for step in range(20)]
     assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "at the reference DPO's loss is log 2"
     assert rows[-1]["loss"] < 0.5
     assert rows[-1]["preference_accuracy"] == 1.0
@@ -93,21 +100,39 @@ def test_a_models_answers_are_graded_samples_and_a_second_attempt_takes_them_fro
         make("sample", tmp_path / "kept", {**config, "keep": "correct"}, **parts)
 
 
-def test_pairs_and_dpo_as_stages(parts: dict[str, Artifact], tmp_path: Path) -> None:
-    answers = make("sample", tmp_path / "answers", {"n": 2, "limit": 10, "max_tokens": 8}, **parts)
-    # A model that knows nothing is right nowhere: the reward, here the index, stands for a judge's.
-    import dataclasses
-
-    from posttrain.records import samples_to_tables
-    from posttrain.store import write_table
-
+def judged_pairs(parts: dict[str, Artifact], folder: Path) -> tuple[Artifact, Artifact]:
+    """(answers, pairs of them). A model that knows nothing is right nowhere: the reward, here the index, stands for a
+    judge's."""
+    answers = make("sample", folder / "answers", {"n": 2, "limit": 10, "max_tokens": 8}, **parts)
     assert isinstance(answers, Samples)
-    judged = tmp_path / "judged"
-    judged.mkdir()
     generations, verdicts = samples_to_tables(dataclasses.replace(s, reward=float(s.index)) for s in answers.read())
-    write_table(judged / "samples.parquet", generations)
-    write_table(judged / "verdicts.parquet", verdicts)
-    pairs = make("pairs", tmp_path / "pairs", {"by": "reward"}, samples=Samples(judged))
+    write_table(folder / "judged" / "samples.parquet", generations)
+    write_table(folder / "judged" / "verdicts.parquet", verdicts)
+    return answers, make("pairs", folder / "pairs", {"by": "reward"}, samples=Samples(folder / "judged"))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.real)])
+def test_two_processes_have_the_losses_of_one(strategy: str, parts: dict[str, Artifact], tmp_path: Path) -> None:
+    _, pairs = judged_pairs(parts, tmp_path)
+
+    def rows(name: str, **more: Any) -> list[dict[str, Any]]:
+        config = {"steps": 4, "batch_size": 3, "token_budget": 256, "optimizer": {"lr": 1e-2}, **more}
+        made = make("dpo", tmp_path / name, config, model=parts["model"], pairs=pairs)
+        return [json.loads(line) for line in (made.path / "metrics.jsonl").read_text().splitlines()]
+
+    one, two = rows("one"), rows("two", launch={"processes": 2, "strategy": strategy})
+    assert len(one) == len(two) == 4
+    for name in ("loss", "margin", "chosen_change", "rejected_change", "grad_norm"):
+        assert [r[name] for r in two] == pytest.approx([r[name] for r in one], rel=1e-4, abs=1e-5), name
+
+
+def test_deepspeed_is_refused_with_what_to_take_instead() -> None:
+    with pytest.raises(ValueError, match="dpo is spread by ddp or fsdp2, not by zero3"):
+        DPOConfig.model_validate({"steps": 1, "launch": {"processes": 2, "strategy": "zero3"}})
+
+
+def test_pairs_and_dpo_as_stages(parts: dict[str, Artifact], tmp_path: Path) -> None:
+    answers, pairs = judged_pairs(parts, tmp_path)
     with pytest.raises(DataError, match="belongs to no pair"):
         make("dpo", tmp_path / "refused", {"steps": 2}, model=parts["model"], pairs=answers)
     config = {"steps": 4, "batch_size": 4, "optimizer": {"lr": 1e-3}}

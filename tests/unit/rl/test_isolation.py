@@ -8,7 +8,7 @@ import pytest
 
 from posttrain.errors import GradingError
 from posttrain.grading.sandbox import Isolation, isolation
-from posttrain.rl import loop
+from posttrain.rl import loop, parts
 from posttrain.rl.config import RLConfig
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems
@@ -19,7 +19,7 @@ def test_less_isolation_than_configured_stops_before_the_weights_are_loaded(
 ) -> None:
     monkeypatch.setattr(isolation, "available", lambda: Isolation.KERNEL)
     monkeypatch.setenv("POSTTRAIN_ISOLATION", "namespaces")
-    monkeypatch.setattr(loop, "load_policy", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr(parts, "load_policy", lambda *_, **__: pytest.fail("the weights were loaded"))
     with pytest.raises(GradingError, match=r"offers 'kernel'.* lacks bubblewrap"):
         loop.reinforce(
             RLConfig(grading="code", template="plain"),

@@ -16,6 +16,7 @@ from posttrain.rl.config import RLConfig
 from posttrain.rl.learner import Learner, Reference
 from posttrain.rl.rollouts import Rollout
 from posttrain.training.config import OptimizerConfig
+from posttrain.training.distributed import Ranks
 from posttrain.training.update import Updater
 
 PAD = 0
@@ -30,6 +31,7 @@ class Recorder:
     rate: float = 0.0
     gradients: list[dict[str, torch.Tensor]] = field(default_factory=list)
     weights: list[dict[str, torch.Tensor]] = field(default_factory=list)  # before each step
+    ranks: Ranks = field(default_factory=Ranks)
 
     def apply(self, step: int, what: str) -> dict[str, float]:
         self.weights.append(copy.deepcopy(self.model.state_dict()))

@@ -12,6 +12,7 @@ import pytest
 
 from posttrain.errors import DataError, PosttrainError, TrainingError
 from posttrain.pipeline import run_stage
+from posttrain.rl.config import RLConfig
 from posttrain.store import Artifact, Checkpoint, Problems
 
 TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 256}
@@ -163,3 +164,55 @@ def test_in_bfloat16_sampler_and_trainer_agree_within_its_precision(parts: dict[
     lines = json.loads((made.path / "certificate.json").read_text())
     assert lines["log-probability parity"]["ok"]
     assert lines["the sampler kept up with the weights"]["ok"]
+
+
+def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
+    parts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    function, _ = reward(tmp_path)
+    whole, pieces = (rl(parts, tmp_path / str(n), steps=1, reward=function, prefill_chunk=n) for n in (8192, 16))
+    said = [
+        [s["token_ids"] for s in pq.read_table(of.path / "rollouts/step-000001/samples.parquet").to_pylist()]
+        for of in (whole, pieces)
+    ]
+    assert said[0] == said[1]
+
+
+SEVERAL = {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}}
+ADAPTERS = {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "case"),
+    [
+        pytest.param("ddp", SEVERAL, id="ddp"),
+        pytest.param("ddp", ADAPTERS, id="ddp-adapters", marks=pytest.mark.real),
+        pytest.param("fsdp2", SEVERAL, id="fsdp2", marks=pytest.mark.real),
+        pytest.param("fsdp2", ADAPTERS, id="fsdp2-adapters", marks=pytest.mark.real),
+    ],
+)
+def test_two_processes_learn_what_one_does(
+    parts: dict[str, Artifact], tmp_path: Path, strategy: str, case: dict[str, Any]
+) -> None:
+    """What is sampled, what each rollout is worth, and the metrics of every step but for rounding."""
+    if "lora" in case:
+        pytest.importorskip("peft", reason="adapters need the extra `lora`")
+    function, _ = reward(tmp_path)
+    settings = {"reward": function, "steps": 3, "prompts": 5, "token_budget": 128, **case}
+    one = rl(parts, tmp_path / "one", **settings)
+    two = rl(parts, tmp_path / "two", **settings, launch={"processes": 2, "strategy": strategy})
+    mine, theirs = rows(two), rows(one)
+    assert [row["step"] for row in mine] == [row["step"] for row in theirs]
+    for name in ("reward", "loss", "grad_norm", "kl", "entropy", "clip_fraction", "trained_tokens", "val_accuracy"):
+        wanted = [row[name] for row in theirs if name in row]
+        assert [row[name] for row in mine if name in row] == pytest.approx(wanted, rel=1e-3, abs=1e-6), name
+    lines = json.loads((two.path / "certificate.json").read_text())
+    assert [name for name, told in lines.items() if not told["ok"]] == []
+    assert sorted(p.name for p in (two.path / "model").iterdir()) == sorted(
+        p.name for p in (one.path / "model").iterdir()
+    )
+
+
+def test_a_strategy_that_is_not_for_rl_is_refused() -> None:
+    with pytest.raises(ValueError, match="rl is spread by ddp or fsdp2, not by zero2"):
+        RLConfig.model_validate({"launch": {"processes": 2, "strategy": "zero2"}})

@@ -14,8 +14,9 @@ from posttrain.grading import grade
 from posttrain.records import Problem, Sample, problems_to_table
 from posttrain.stage import Workspace
 from posttrain.store import Problems, write_table
+from posttrain.traces.config import TracesConfig
 from posttrain.traces.flaws import flawed
-from posttrain.traces.stages import TracesConfig, traces
+from posttrain.traces.stages import traces
 
 SOLVED = problems(1, "train", 400, (1, 2, 3, 4, 5))
 
@@ -93,3 +94,22 @@ def test_a_problem_without_solution_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_teacher_is_refused() -> None:
     with pytest.raises(RecipeError, match="'teacher' is 'gpt'"):
         parse(TracesConfig, {"teacher": "gpt"}, "stage 'traces'")
+
+
+def test_what_copying_teachers_read_is_what_their_fingerprint_holds() -> None:
+    """Traces that were copied before there were teachers to ask are still reused."""
+    was = {"teacher": "reference", "split": "train", "limit": None, "flaw_rate": 0.2, "format": "solution"}
+    assert TracesConfig().fingerprint_values() == was
+    flawed_one = TracesConfig(teacher="flawed", limit=3, flaw_rate=0.5, format="r1_zero")
+    assert flawed_one.fingerprint_values() == {
+        "teacher": "flawed",
+        "split": "train",
+        "limit": 3,
+        "flaw_rate": 0.5,
+        "format": "r1_zero",
+    }
+
+
+def test_a_copying_teacher_writes_its_samples_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path, SOLVED[:3])
+    assert sorted(p.name for p in (tmp_path / "out-1").iterdir()) == [".work", "samples.parquet"]

@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from posttrain.engines.base import Prompt, Sampling
 from posttrain.engines.native.adapters import causal_model
 from posttrain.engines.native.rows import Rows
-from posttrain.engines.native.scheduler import Counters, Group
+from posttrain.engines.native.scheduler import Counters, Group, Incoming
 from posttrain.engines.parity import module_logprobs
 from posttrain.records import Completion
 
@@ -45,10 +45,9 @@ class ModuleBatch:
         budget: int | None,
     ) -> None:
         self.model: Any = model
-        self.rows, self.prompts, self.sampling = rows, prompts, sampling
-        self.vocab, self.pad_id, self.counters, self.budget = vocab, pad_id, counters, budget
+        self.rows, self.incoming = rows, Incoming(prompts, sampling, vocab, rows.context)
+        self.pad_id, self.counters, self.budget = pad_id, counters, budget
         self.queue: deque[Group] = deque()
-        self.exhausted = False
         self.cache: Any = None
         self.mask = torch.zeros(0, 0, dtype=torch.long)
         self._placed = "position_ids" in inspect.signature(causal_model(model).forward).parameters
@@ -62,7 +61,7 @@ class ModuleBatch:
         with _evaluating(self.model):
             logits = self._decode() if self.rows.active else self._wave()
         if logits is None:
-            return None if self.exhausted else []
+            return None if self.incoming.exhausted else []
         ended = self.rows.accept(0, self.rows.active, logits)
         completions = [self.rows.completion(row, reason) for row, reason in ended]
         self._remove([row for row, _ in ended])
@@ -102,20 +101,7 @@ class ModuleBatch:
         return max(1, self.budget // min(longest, self.rows.context))
 
     def _next(self) -> Group | None:
-        if self.queue:
-            return self.queue.popleft()
-        if self.exhausted:
-            return None
-        try:
-            prompt = next(self.prompts)
-        except StopIteration:
-            self.exhausted = True
-            return None
-        if prompt is None:
-            return None
-        prompt.check(self.vocab, self.rows.context)
-        sampling = prompt.sampling or self.sampling
-        return Group(prompt, sampling, prompt.token_ids, 0, sampling.n)
+        return self.queue.popleft() if self.queue else self.incoming.next()
 
     def _first_logits(self, texts: Sequence[tuple[int, ...]], source: list[int]) -> Tensor:
         device = next(cast(nn.Module, self.model).parameters()).device

@@ -4,47 +4,14 @@
    batched products are made for larger matrices. HEAD_DIM (D) and GROUP (query heads per key/value head) are compiled in.
    Axes: B rows, Q query heads, K key/value heads, H hidden, I intermediate. */
 
-#include <math.h>
-#include <stdint.h>
 #include <string.h>
+
+#include "vectors.h"
 
 #define D HEAD_DIM
 #define G GROUP
 #define HALF (D / 2)
-#define LANES 16
 #define PARTS (D / LANES)
-
-/* 16 floats at any float's address; GCC and Clang lower it to what the processor has. */
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef float vec8 __attribute__((vector_size(32)));
-typedef float vec4 __attribute__((vector_size(16)));
-
-static inline float sum_of(vec x) {
-    union { vec whole; vec8 half[2]; } a = { .whole = x };
-    union { vec8 whole; vec4 half[2]; } b = { .whole = a.half[0] + a.half[1] };
-    vec4 c = b.half[0] + b.half[1];
-    return (c[0] + c[2]) + (c[1] + c[3]);
-}
-
-static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
-
-/* e^x for x <= 0, to 2 units in the last place (Cephes' polynomial). Below -87 it is 0. */
-static inline vec exp_negative(vec x) {
-    ivec tiny = x < -87.0f;
-    x = (vec)((ivec)x & ~tiny);
-    ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* rounds to the nearest, as x <= 0 */
-    vec whole = __builtin_convertvector(n, vec);
-    vec rest = x + whole * -0.693359375f + whole * 2.12194440e-4f;
-    vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * rest + 8.3334519073e-3f;
-    p = p * rest + 4.1665795894e-2f;
-    p = p * rest + 1.6666665459e-1f;
-    p = p * rest + 5.0000001201e-1f;
-    p = p * rest * rest + rest + 1.0f;
-    p *= (vec)((n + 127) << 23);
-    return (vec)((ivec)p & ~tiny);
-}
 
 /* The sum of n squares. */
 static inline float squares(const float *x, int64_t n) {
@@ -107,10 +74,7 @@ static inline vec add_bfloat(vec sum, __m512bh a, __m512bh b) { return (vec)_mm5
 #else
 typedef float bfloat_input;
 #define BFLOAT_LANES LANES
-typedef uint16_t half16 __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-static inline vec load_bfloat(const uint16_t *w) { /* a bfloat16 is the upper half of a float */
-    return (vec)(__builtin_convertvector(*(const half16 *)w, ivec) << 16);
-}
+#define load_bfloat widen
 #define add_bfloat add_product
 #define BFLOAT_VECTOR vec
 #define load_bfloat_input load_float

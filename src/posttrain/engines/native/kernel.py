@@ -7,27 +7,22 @@ about a third slower on small models.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
 import platform
-import shutil
-import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from posttrain.models.compiler import load_library
+
 _SOURCE = Path(__file__).with_name("kernel.c")
-# No -ffast-math: linking with it would switch off denormals for the whole process, and it breaks the exponential.
-_FLAGS = tuple("-O3 -fPIC -shared -fopenmp -std=c11 -ffp-contract=fast -fno-math-errno -fno-trapping-math".split())
 
 
 def _target() -> tuple[str, ...]:
     """The processor to compile for. A compiler older than the processor takes it for a lesser one, without AVX-512."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
         return ("-march=native",)
     known = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     flags = known & {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
@@ -136,25 +131,8 @@ class Kernel:
 @cache
 def load_kernel(head_dim: int, group: int) -> Kernel | None:
     """The kernel for this head size and query heads per key/value head, or None where it can't be had."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if sys.platform != "linux" or compiler is None or head_dim % 16:
+    if head_dim % 16:
         return None
-    command = [*_FLAGS, *_target(), f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}"]
-    what = "\0".join([_SOURCE.read_text(encoding="utf-8"), compiler, *command, platform.node(), torch.__version__])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain" / "kernels"
-    target = folder / f"decode-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
-    try:
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                built = Path(scratch) / "kernel.so"
-                # PyTorch's own OpenMP first: two runtimes in a process would each keep their threads spinning.
-                runtime = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))[:1]
-                link = ["-Wl,--as-needed", *map(str, runtime), "-lm"]
-                subprocess.run(
-                    [compiler, str(_SOURCE), "-o", str(built), *command, *link], check=True, capture_output=True
-                )
-                built.replace(target)
-        return Kernel(ctypes.CDLL(str(target)))
-    except (OSError, subprocess.CalledProcessError):
-        return None  # no writable cache, no OpenMP, an old compiler: PyTorch's operations do
+    shape = (f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}")
+    library = load_library(_SOURCE, flags=("-ffp-contract=fast", *_target(), *shape))
+    return Kernel(library) if library is not None else None

@@ -37,6 +37,32 @@ class Group:
 
 
 @dataclass(slots=True)
+class Incoming:
+    """Prompts as the caller gives them, checked when they are pulled; each has its own sampling or this one."""
+
+    prompts: Iterator[Prompt | None]
+    sampling: Sampling
+    vocab: int
+    context: int
+    exhausted: bool = False
+
+    def next(self) -> Group | None:
+        """The next prompt's samples; None where there is none (at the moment)."""
+        if self.exhausted:
+            return None
+        try:
+            prompt = next(self.prompts)
+        except StopIteration:
+            self.exhausted = True
+            return None
+        if prompt is None:
+            return None
+        prompt.check(self.vocab, self.context)
+        sampling = prompt.sampling or self.sampling
+        return Group(prompt, sampling, prompt.token_ids, 0, sampling.n)
+
+
+@dataclass(slots=True)
 class Prefill:
     """Several prompts being computed together, padded on the right: ids [B, T] of which `done` columns are.
 
@@ -107,12 +133,12 @@ class Batch:
         static: StaticDecoder | None = None,
     ) -> None:
         self.static = static
-        self.weights, self.cache, self.rows, self.prompts, self.sampling = weights, cache, rows, prompts, sampling
+        self.weights, self.cache, self.rows = weights, cache, rows
+        self.incoming = Incoming(prompts, sampling, weights.shape.vocab, rows.context)
         self.pad_id, self.counters, self.prefill_chunk = pad_id, counters, prefill_chunk
         self.filling: Prefill | None = None
         self.waiting: deque[Prefill] = deque()
         self.queue: deque[Group] = deque()  # preempted samples, and a prompt that was too long for the last prefill
-        self.exhausted = False
 
     @property
     def busy(self) -> bool:
@@ -134,7 +160,7 @@ class Batch:
         if rows.active:
             logits = self._decode()  # may preempt
             finished += self._accept(0, rows.active, logits)
-        return finished if finished or self.busy or not self.exhausted else None
+        return finished if finished or self.busy or not self.incoming.exhausted else None
 
     def cancel(self, keys: Collection[str]) -> list[Completion]:
         """End the samples of the prompts with these keys; what running ones have said comes back as `cancelled`."""
@@ -202,7 +228,7 @@ class Batch:
         while count < samples:
             if self.queue:
                 group = self.queue.popleft()
-            elif (pulled := self._next()) is not None:
+            elif (pulled := self.incoming.next()) is not None:
                 group = pulled
             else:
                 break
@@ -213,21 +239,6 @@ class Batch:
             taken.append(group)
             count += group.until - group.placed
         return taken
-
-    def _next(self) -> Group | None:
-        """The next prompt, None where there is none (at the moment)."""
-        if self.exhausted:
-            return None
-        try:
-            prompt = next(self.prompts)
-        except StopIteration:
-            self.exhausted = True
-            return None
-        if prompt is None:
-            return None
-        prompt.check(self.weights.shape.vocab, self.rows.context)
-        sampling = prompt.sampling or self.sampling
-        return Group(prompt, sampling, prompt.token_ids, 0, sampling.n)
 
     def _prefill(self, free: int) -> None:
         """Compute waiting prompts; while samples run, one chunk of them, so that those need not wait for long."""

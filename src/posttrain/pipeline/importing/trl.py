@@ -88,12 +88,13 @@ def convert_grpo(settings: Settings, processes: int) -> dict[str, Any]:
 
 
 def _in_one_process(settings: Settings, processes: int) -> None:
-    """What asks for more ranks has no place: `rl` trains in one process."""
+    """What asks for more ranks is left out: whether further GPUs learn or sample is for the person to say."""
     for key, value in trainer.launch(settings, processes).get("launch", {}).items():
         settings.leave(
             {"processes": "num_processes", "strategy": "deepspeed or fsdp"}.get(key, key),
             value,
-            "rl trains in one process; further GPUs sample: engine: vllm with vllm.replicas",
+            "rl is imported for one process: add launch: {processes: n} to spread its learning, or let further GPUs "
+            "sample (engine: vllm with vllm.replicas)",
         )
 
 

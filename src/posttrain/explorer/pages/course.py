@@ -1,0 +1,82 @@
+"""What a sweep says of itself over steps: its trend, its best step, how its answers change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from posttrain.evals.table import p_value, percent, points
+from posttrain.explorer.library import Series as SampleSeries
+from posttrain.explorer.site import Site
+from posttrain.explorer.text import plain
+from posttrain.report.curves import Panel, Series
+
+LARGEST = 16 * 2**20  # bytes of a file that is still opened
+
+
+@dataclass(frozen=True)
+class Course:
+    """Sentences, and a chart of every measure."""
+
+    said: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = ()
+
+
+def course_of(site: Site, series: SampleSeries) -> Course:
+    """Of sweep.json and analytics.json beside an evaluation; empty where they are missing or can't be read."""
+    found = site.library.artifacts().get(series.artifact)
+    if series.kind != "answers" or found is None:
+        return Course()
+    benchmark = series.sets[0].benchmark
+    try:
+        said = _said(_read(site, found.path / "sweep.json").get("says", {}).get(benchmark) or {})
+        panels = _panels(_read(site, found.path / "analytics.json").get(benchmark) or {})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Course()
+    return Course(tuple(said), tuple(panels))
+
+
+def _read(site: Site, path: Any) -> dict[str, Any]:
+    if not path.is_file() or path.stat().st_size > LARGEST or not path.resolve().is_relative_to(site.library.root):
+        return {}
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return told
+
+
+def _said(says: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    trend, best = says.get("trend"), says.get("best")
+    if trend:
+        word = {"rises": "Accuracy rises", "falls": "Accuracy falls"}.get(
+            trend["verdict"], "Whether accuracy changes can't be told"
+        )
+        low, high = points(1000 * trend["low"]), points(1000 * trend["high"])
+        sentences.append(
+            f"{word}: {points(1000 * trend['slope'])} points per 1,000 steps [{low}, {high}], {p_value(trend['p'])}."
+        )
+    if best:
+        chosen, rest = best["selection"], best["held_out"]
+        elsewhere = ""
+        if rest:
+            low, high = rest["interval"]
+            elsewhere = f", {percent(rest['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] on the other {rest['n']:,}"
+        score = f"{percent(chosen['accuracy'])} on the {chosen['n']:,} problems that chose it"
+        sentences.append(f"Best step {int(best['step']):,}: {score}{elsewhere}.")
+    sentences += [
+        f"Step {plain(r['label'], 40)} was left out: {plain(r['reason'], 200)}." for r in says.get("refused", ())
+    ]
+    return sentences
+
+
+def _panels(told: Mapping[str, Any]) -> list[Panel]:
+    steps = [float(s) for s in told.get("steps", ())]
+    panels = []
+    for name, measure in told.get("series", {}).items():
+        means = plain(measure.get("means") or name, 90)
+        known = [(x, float(y)) for x, y in zip(steps, measure["value"], strict=True) if y is not None]
+        if len(known) > 1:
+            line = Series(plain(name, 40), tuple(x for x, _ in known), tuple(y for _, y in known))
+            panels.append(Panel(means[:1].upper() + means[1:], "step", (line,), means.startswith("share")))
+    return panels

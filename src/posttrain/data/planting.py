@@ -3,7 +3,7 @@
 What was planted stands in each row's `extra.planted`, which no filter and no selector looks at:
 
 copy           the question and the answer of another row, word for word
-near_copy      the same with other capitals, white space and punctuation, and a phrase in front or behind
+near_copy      the same with other capitals, white space and punctuation, and a phrase in front
 contaminated   a test problem with its solution
 detour         checks and second ways between the steps of a correct trace, which its answer doesn't need
 """
@@ -31,8 +31,7 @@ Defect = Literal["copy", "near_copy", "contaminated", "detour"]
 _SUM = re.compile(r"^(\d+) ([+*]) (\d+) = (\d+)\.$")
 _DIFFERENCE = re.compile(r"^(\d+) ([-/]) (\d+) = (\d+)\.$")
 _BACK = {"+": "-", "*": "/", "-": "+", "/": "*"}
-_BEFORE = ("Question: ", "Please solve this. ", "Here is a problem. ")
-_AFTER = (" Think it through.", " Explain your answer.", " Show your work.")
+_BEFORE = ("Question: ", "Please solve this. ", "A problem: ")
 
 
 class PlantConfig(Config):
@@ -79,7 +78,7 @@ def edit(question: str, rng: random.Random) -> str:
         text = text.replace(". ", ".  ").replace(",", "")
     if rng.random() < 0.5:
         text = text[:1].lower() + text[1:]
-    return rng.choice(_BEFORE) + text if rng.random() < 0.5 else text + rng.choice(_AFTER)
+    return rng.choice(_BEFORE) + text
 
 
 def detours(lines: Sequence[str], rng: random.Random) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from posttrain.explorer.site import Site
 try:
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.background import BackgroundTask
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -90,11 +92,21 @@ def serve(site: Site, bound: socket.socket, token: str) -> None:
     )
     assert site.keeper is not None
     site.keeper.start()
+    site.spare.wanted = True
+    threading.Thread(target=_warm, args=(site,), name="explorer-warm", daemon=True).start()
     try:
         with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
             uvicorn.Server(config).run(sockets=[bound])
     finally:
         site.keeper.close()
+        site.spare.close()
+
+
+def _warm(site: Site) -> None:
+    """Makes the pages that count most once, so that the first person to open them finds everything counted."""
+    for name in ("map", "compare"):
+        _rendered(site, name, {})
+    site.spare.prepare()
 
 
 def new_token() -> str:
@@ -111,8 +123,9 @@ def _page(site: Site, name: str) -> Answer:
         params = dict(request.query_params)
         began = time.perf_counter()
         status, body = await run_in_threadpool(_rendered, site, name, params)
+        background = BackgroundTask(site.spare.prepare) if name == "sql" else None
         spent = f"page;dur={1000 * (time.perf_counter() - began):.1f}"
-        return HTMLResponse(body, status, {"cache-control": "no-store", "server-timing": spent})
+        return HTMLResponse(body, status, {"cache-control": "no-store", "server-timing": spent}, background=background)
 
     return answer
 

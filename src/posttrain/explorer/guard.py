@@ -35,7 +35,9 @@ HEADERS = (
 )
 ENTER = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>posttrain</title>'
-    '<link rel="icon" type="image/svg+xml" href="/assets/icon.svg"><meta http-equiv="refresh" content="0;url={}"></head><body><p><a href="{}">Open the run</a></p></body></html>'
+    '<link rel="icon" type="image/svg+xml" href="/assets/icon.svg">'
+    '<meta http-equiv="refresh" content="0;url={}"></head><body><p><a href="{}">Open the run</a></p>'
+    "</body></html>"
 )
 
 

@@ -17,6 +17,7 @@ from posttrain.explorer.keeper import Keeper
 from posttrain.explorer.library import Found, Library, SampleSet, Series
 from posttrain.explorer.live import Tail
 from posttrain.explorer.reading import Row, read_columns, rows
+from posttrain.explorer.sql import Spare
 from posttrain.explorer.text import plain
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class Site:
     keeper: Keeper | None = None
     to: Links = live_links
     static: bool = False
+    spare: Spare = field(default_factory=Spare)
     _kept: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
     _tails: dict[Path, Tail] = field(default_factory=dict)
     _asked: dict[str, tuple[set[str], dict[str, str]]] = field(default_factory=dict)

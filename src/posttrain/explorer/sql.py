@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from posttrain.errors import MissingExtraError
 from posttrain.explorer.library import SampleSet
 
+Worker: TypeAlias = "subprocess.Popen[str]"
 ROWS = 500  # of an answer
 SECONDS = 10.0
 LONGEST = 10_000  # characters of a statement
@@ -55,7 +57,9 @@ class Answer:
     error: str = ""
 
 
-def ask(statement: str, sets: Sequence[SampleSet], seconds: float = SECONDS) -> Answer:
+def ask(
+    statement: str, sets: Sequence[SampleSet], seconds: float = SECONDS, start: Callable[[], Worker] | None = None
+) -> Answer:
     """The rows of one SELECT over `samples` and `files`. MissingExtraError without DuckDB.
 
     Only sets that are Parquet files take part: those of a validation.jsonl don't.
@@ -65,30 +69,62 @@ def ask(statement: str, sets: Sequence[SampleSet], seconds: float = SECONDS) -> 
     files = [_file(s) for s in sets if s.folder is not None]
     if not files:
         return Answer(error="There are no samples here yet.")
-    request = {"sql": statement, "sets": files, "settings": SETTINGS, "rows": ROWS}
-    worker = Path(__file__).with_name("sql_worker.py")
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT")}
+    request = json.dumps({"sql": statement, "sets": files, "settings": SETTINGS, "rows": ROWS})
+    process = (start or start_worker)()
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(worker)],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            env=environment,
-            check=False,
-        )
+        out, _ = process.communicate(request, timeout=seconds)
     except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
         return Answer(error=f"Stopped after {seconds:g} seconds. Ask for less: fewer columns, a WHERE, a LIMIT.")
-    return _read(done)
+    return _read(out, process.returncode)
 
 
-def _read(done: subprocess.CompletedProcess[str]) -> Answer:
+def start_worker() -> Worker:
+    """A process that opens DuckDB and waits for one request."""
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT")}
+    pipe = subprocess.PIPE
+    path = Path(__file__).with_name("sql_worker.py")
+    return subprocess.Popen(
+        [sys.executable, "-I", str(path)], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
+    )
+
+
+@dataclass
+class Spare:
+    """A worker that has started already, so that a statement need not wait for it. wanted: set while pages are served."""
+
+    wanted: bool = False
+    _worker: Worker | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> Worker:
+        """The one that waits, or a new one."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        return worker if worker is not None and worker.poll() is None else start_worker()
+
+    def prepare(self) -> None:
+        """Starts the next, if one is wanted and none waits."""
+        with self._lock:
+            if self.wanted and (self._worker is None or self._worker.poll() is not None):
+                self._worker = start_worker()
+
+    def close(self) -> None:
+        with self._lock:
+            self.wanted = False
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
+            worker.communicate()
+
+
+def _read(out: str, status: int) -> Answer:
     try:
-        told = json.loads(done.stdout)
+        told = json.loads(out)
     except ValueError:
         return Answer(
-            error=f"The query's process ended (status {done.returncode}): most likely it needed too much memory."
+            error=f"The query's process ended (status {status}): most likely it needed too much memory."
         )
     if told.get("missing"):
         raise MissingExtraError(

@@ -16,10 +16,9 @@ CELL = 2_000  # characters of one value
 
 
 def main() -> None:
+    engine = duckdb_or_none()  # before there is anything to ask: a process that waits has done it already
     request = json.load(sys.stdin)
-    try:
-        import duckdb
-    except ImportError:
+    if engine is None:
         answer: dict[str, Any] = {"missing": "duckdb"}
     else:
         with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
@@ -27,10 +26,18 @@ def main() -> None:
 
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         try:
-            answer = ask(duckdb, request)
-        except duckdb.Error as error:
+            answer = ask(engine, request)
+        except engine.Error as error:
             answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
+
+
+def duckdb_or_none() -> Any:
+    try:
+        import duckdb
+    except ImportError:
+        return None
+    return duckdb
 
 
 def ask(duckdb: Any, request: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def sql_page(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
     if statement.strip():
         began = time.perf_counter()
         try:
-            answer = sql.ask(statement, list(site.library.sets().values()))
+            answer = sql.ask(statement, list(site.library.sets().values()), start=site.spare.take)
         except MissingExtraError as error:
             answer = sql.Answer(error=str(error))
         seconds = time.perf_counter() - began

@@ -92,7 +92,7 @@ def start_worker() -> Worker:
 
 @dataclass
 class Spare:
-    """A worker that has started already, so that a statement need not wait for it. wanted: set while pages are served."""
+    """A worker that has started already, for the next statement. wanted: set while pages are served."""
 
     wanted: bool = False
     _worker: Worker | None = None
@@ -123,9 +123,7 @@ def _read(out: str, status: int) -> Answer:
     try:
         told = json.loads(out)
     except ValueError:
-        return Answer(
-            error=f"The query's process ended (status {status}): most likely it needed too much memory."
-        )
+        return Answer(error=f"The query's process ended (status {status}): most likely it needed too much memory.")
     if told.get("missing"):
         raise MissingExtraError(
             "SQL over samples needs duckdb, which is not installed. Install it: pip install 'posttrain[explore]'."

@@ -49,7 +49,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         Library(tmp_path / "absent")
 
 
-@pytest.mark.parametrize(("pid", "state"), [(os.getpid(), "running"), (2**22 + 7, "stopped")])
+@pytest.mark.parametrize(("pid", "state"), [(os.getpid(), "running"), (2**22 + 7, "stopped")], ids=["alive", "gone"])
 def test_a_stage_runs_as_long_as_the_process_that_locked_it_lives(tmp_path: Path, pid: int, state: str) -> None:
     manifest("rl", "checkpoint").write(tmp_path / "rl")
     (tmp_path / "rl" / ".lock").write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "x"}))

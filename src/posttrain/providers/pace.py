@@ -26,7 +26,7 @@ from posttrain.providers.teacher import Limits
 HEADROOM = 0.99  # of the limit of requests; with BURST: (60 + 0.25) · 0.99 < 60
 BURST = 0.25  # seconds of requests that may leave at once, to make up for a late wake-up
 TOKEN_HEADROOM, TOKEN_BURST = 0.95, 3.0  # (60 + 3) · 0.95 < 60
-WEIGHT = 1 / 64  # of one outcome in the share of refusals
+WEIGHT = 1 / 256  # of one outcome in the share of refusals: 2 % of stray ones stay well below STRAY
 STRAY = 0.05  # share of refusals below which they are no sign of a limit
 STORM = 8  # refusals or faults without a success between them that close the gate
 LEAST = 1 / 32  # of the limit; the rate never falls below

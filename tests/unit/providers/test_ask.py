@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,13 @@ def test_every_question_is_answered_exactly_once_with_a_tenth_of_faults(tmp_path
 def test_the_allowed_rate_is_reached_and_never_passed(tmp_path: Path) -> None:
     with ScriptedProvider(Script(rate=12_000, latency=0.05)) as provider:
         replies = list(ask(teacher_at(provider.url, requests_per_minute=12_000), questions(600), tmp_path / "j.jsonl"))
-        arrivals, ledger = provider.ledger.arrivals, provider.ledger
+        ledger = provider.ledger
     assert len(replies) == 600
     assert ledger.outcomes["over the rate"] == 0
-    assert 599 / (arrivals[-1] - arrivals[0]) >= 0.95 * 200
-    assert ledger.busiest(1.0) <= 200 * 1.25 + 10  # a quarter of a second of burst, and what the clock makes of it
+    # By the client's clock: a server on a busy machine sees requests that left one by one arrive together.
+    sent = sorted(line["at"] for line in records(tmp_path / "j.jsonl", "intent"))
+    assert 599 / (sent[-1] - sent[0]) >= 0.95 * 200
+    assert max(bisect_left(sent, at + 1.0) - first for first, at in enumerate(sent)) <= 200 * 1.25 + 10  # a burst
 
 
 def test_a_second_run_asks_nothing_and_reparses_for_free(tmp_path: Path) -> None:

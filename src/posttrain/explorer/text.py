@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from posttrain.evals.analytics import find_marks
+
 LONGEST = 20_000  # characters of one text in a page
 SHOWN_CONTROLS = 300  # of one text; what comes after is a plain replacement mark
 # Controls, and what reorders or hides text: bidi marks, overrides and isolates, zero-width signs, tags, separators.
@@ -122,14 +124,6 @@ def _name(sign: str) -> str:
     return unicodedata.name(sign, "control character").lower()
 
 
-REFLECTION = re.compile(
-    r"\b(?:wait|hmm+|oops|actually|alternatively|however|on second thought|hold on|mistake|incorrect|"
-    r"let me (?:re-?)?(?:check|verify|think|reconsider|see|try)(?: again)?|let's (?:re-?)?(?:check|verify)|"
-    r"(?:double|re)-?check(?:ing)?|reconsider|re-?examine|re-?evaluate|try again|start over)\b",
-    re.IGNORECASE,
-)
-
-
 def reflections(text: str, limit: int = LONGEST) -> list[Range]:
-    """Where a trace stops and looks back: the words that say so."""
-    return [(m.start(), m.end(), "rf") for m in REFLECTION.finditer(text, 0, min(len(text), limit))]
+    """Where a trace stops and looks back: the marks that the analytics count."""
+    return [(mark.start, mark.end, "rf") for mark in find_marks(text[:limit])]

@@ -35,18 +35,7 @@ from typing import Any
 
 import httpx
 from tests.scripted_provider import Ledger
-from tests.unit.providers.asking import asked, question, questions, records, teacher_at
-
-FAULTS = {
-    "500": 0.02,
-    "reset": 0.02,
-    "torn": 0.01,
-    "torn_json": 0.01,
-    "429": 0.01,
-    "503": 0.01,
-    "slow": 0.01,
-    "blank_lines": 0.01,
-}
+from tests.unit.providers.asking import FAULTS, asked, question, questions, records, teacher_at
 
 
 @contextmanager

@@ -28,6 +28,28 @@ RECIPES = shipped_recipes()
 TRAINING = ("sft", "rl", "dpo")
 NEEDS_MIRROR = ("gsm8k", "math")  # data sets with a name, which a smoke section may keep
 
+# Experiment 002: how it trains, and what it is evaluated on.
+ACEREASON_SFT = {
+    "template": "qwen",
+    "max_tokens": 16384,
+    "batch_size": 1 * 8,
+    "epochs": 10,
+    "dtype": "bfloat16",
+    "optimizer.lr": 5e-6,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup": 0.0,
+    "launch.strategy": "zero3",
+    "launch.offload": True,
+    "checkpoints.every": 100,
+    "lora": None,
+}
+ACEREASON_SCORES = {
+    "benchmarks": ["aime24", "aime25", "math500", "gpqa_diamond", "livecodebench", "mmlu_redux"],
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "max_tokens": 32768,
+}
+
 QWEN = {"vocab_size": 151936, "tie_word_embeddings": True}
 MODELS: dict[str, tuple[PretrainedConfig, int]] = {
     name: (
@@ -132,53 +154,16 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     },
     "acereason-sft": {
         "traces": {"sample": 15000},
-        "sft": {
-            "template": "qwen",
-            "max_tokens": 16384,
-            "batch_size": 1 * 8,
-            "epochs": 10,
-            "dtype": "bfloat16",
-            "optimizer.lr": 5e-6,
-            "optimizer.schedule": "cosine",
-            "optimizer.warmup": 0.0,
-            "launch.strategy": "zero3",
-            "launch.offload": True,
-            "checkpoints.every": 100,
-            "lora": None,
-        },
-        "scores": {
-            "benchmarks": ["aime24", "aime25", "math500", "gpqa_diamond", "livecodebench", "mmlu_redux"],
-            "temperature": 0.6,
-            "top_p": 0.95,
-            "max_tokens": 32768,
-        },
+        "sft": ACEREASON_SFT,
+        "scores": ACEREASON_SCORES,
     },
     "acereason-selection": {
         **{
             f"chosen--{name}": {"steps": [{"select": select, "budget": 15000}]}
             for name, select in (("baseline", "random"), ("random", "random"))
         },
-        "sft--diversity": {
-            "template": "qwen",
-            "max_tokens": 16384,
-            "overlong": "truncate",
-            "batch_size": 1 * 8,
-            "epochs": 10,
-            "dtype": "bfloat16",
-            "optimizer.lr": 5e-6,
-            "optimizer.schedule": "cosine",
-            "optimizer.warmup": 0.0,
-            "launch.strategy": "zero3",
-            "launch.offload": True,
-            "checkpoints.every": 100,
-            "lora": None,
-        },
-        "scores": {
-            "benchmarks": ["aime24", "aime25", "math500", "gpqa_diamond", "livecodebench", "mmlu_redux"],
-            "temperature": 0.6,
-            "top_p": 0.95,
-            "max_tokens": 32768,
-        },
+        "sft--diversity": {**ACEREASON_SFT, "overlong": "truncate"},
+        "scores": ACEREASON_SCORES,
     },
     "gsm8k-r1-sft": {
         "problems": {"dataset": "gsm8k", "validation": 512},

@@ -6,10 +6,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.tags import Tags
 from tests.unit.leaderboard.makers import HOSTILE, problems, submit
 
 from posttrain.errors import RecipeError
@@ -55,16 +55,6 @@ def ask(server: BoardServer, path: str, method: str = "GET", **headers: str) -> 
         return Answer(got.status, got.headers, got.read())
     finally:
         connection.close()
-
-
-class Tags(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 def test_text_of_strangers_is_text_on_every_page(site: Site) -> None:

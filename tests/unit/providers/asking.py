@@ -14,6 +14,18 @@ from typing import Any
 
 from posttrain.providers import Limits, Prices, Quirks, Request, Teacher, ask
 
+# A tenth of all requests, of every kind that a provider shows.
+FAULTS = {
+    "500": 0.02,
+    "reset": 0.02,
+    "torn": 0.01,
+    "torn_json": 0.01,
+    "429": 0.01,
+    "503": 0.01,
+    "slow": 0.01,
+    "blank_lines": 0.01,
+}
+
 
 def teacher_at(url: str, *, prices: Prices | None = None, quirks: Quirks | None = None, **limits: Any) -> Teacher:
     given = {"concurrency": 64, "timeout": 20.0, **limits}

@@ -10,21 +10,10 @@ from pathlib import Path
 import pytest
 from tests.scripted_provider import Script, ScriptedProvider, Storm
 from tests.scripted_provider.replies import answer_to
-from tests.unit.providers.asking import asked, question, questions, records, teacher_at
+from tests.unit.providers.asking import FAULTS, asked, question, questions, records, teacher_at
 
 from posttrain.errors import ProviderError
 from posttrain.providers import Budget, Journal, Live, Prices, Quirks, Reply, ask, bill
-
-FAULTS = {
-    "500": 0.02,
-    "reset": 0.02,
-    "torn": 0.01,
-    "torn_json": 0.01,
-    "429": 0.01,
-    "503": 0.01,
-    "slow": 0.01,
-    "blank_lines": 0.01,
-}
 
 
 def answered_exactly_once(replies: list[Reply], count: int) -> None:

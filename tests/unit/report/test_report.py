@@ -4,11 +4,11 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tags import Tags
 from tests.unit.report.fake_run import HOSTILE, make_run, samples_of, write_scores
 
 from posttrain.errors import RecipeError
@@ -67,18 +67,6 @@ def test_a_single_model_has_a_report_without_comparisons(tmp_path: Path) -> None
     found = written(make_run(tmp_path, {"base": 0.2}, n=20), tmp_path)
     assert found["comparisons"] == []
     assert "Comparisons" not in page(tmp_path)
-
-
-class Tags(HTMLParser):
-    """Start tags with their attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 def test_model_text_is_escaped_and_nothing_comes_from_outside(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from posttrain.errors import RecipeError
 from posttrain.evals import Answers, read_answers
 from posttrain.evals.table import percent, points
 from posttrain.report.collect import by_benchmark, compare_all
+from posttrain.report.forecast import reading
 from posttrain.report.lineage import Made, ancestry
 from posttrain.stage import Workspace
 from posttrain.store import Report, Scores, write_atomic
@@ -48,14 +49,7 @@ def results(config: ResultsConfig, of: list[Scores], work: Workspace) -> Report:
 
 def _forecast(config: ResultsConfig, inputs: dict[str, Any]) -> dict[str, Any]:
     """Reading what was answered and comparing it."""
-    samples = [scores.facts.get("samples") for scores in inputs["of"]]
-    known = None if None in samples else sum(samples)
-    return {
-        "seconds": None if known is None else 2.0 + 5e-5 * known,
-        "memory_bytes": None if known is None else 3e8 + 4000 * known,
-        "disk_bytes": 1e5,
-        "dollars": 0.0,
-    }
+    return reading(inputs, per_answer=5e-5, disk=1e5)
 
 
 results.forecast = _forecast  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ Tensors are contiguous, float32 or bfloat16; the residual stream and every sum a
 from __future__ import annotations
 
 import ctypes
-import platform
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, groupby
@@ -17,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posttrain.models.compiler import load_library
+from posttrain.models.compiler import load_library, processor
 
 _SOURCE = Path(__file__).with_name("lean.c")
-# Another width of vectors sums in another order, and the recorded results of training would change.
-_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+_INCLUDES = (_SOURCE.with_suffix(".h"), _SOURCE.with_name("causal.h"))
 _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "add_norm": "pppfpppii",
     "add_norm_back": "ppppppppii",
@@ -29,6 +27,8 @@ _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "swiglu_back": "pppii",
     "split": "pppppppiiiii",
     "merge": "pppiiii",
+    "attention": "ppppppiiiii",
+    "attention_back": "pppppppppiiiii",
     "causal_softmax": "pfii",
     "causal_softmax_back": "ppfii",
     "token_stats": "ppfppppii",
@@ -46,9 +46,14 @@ class Lean:
         self._functions = {}
         for name, kinds in _ARGUMENTS.items():
             for suffix, dtype in (("f", torch.float32), ("b", torch.bfloat16)):
-                function = getattr(library, f"{name}_{suffix}")
+                function = getattr(library, f"{name}_{suffix}", None)
+                if function is None:  # the processor is not made for it
+                    continue
                 function.restype, function.argtypes = None, [_TYPES[kind] for kind in kinds]
                 self._functions[name, dtype] = function
+
+    def has(self, name: str, dtype: torch.dtype) -> bool:
+        return (name, dtype) in self._functions
 
     def __call__(self, name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
         self._functions[name, dtype](*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
@@ -57,7 +62,7 @@ class Lean:
 @cache
 def lean() -> Lean | None:
     """None where no C compiler is at hand."""
-    library = load_library(_SOURCE, (_SOURCE.with_suffix(".h"),), ("-march=native", *_WIDE))
+    library = load_library(_SOURCE, _INCLUDES, ("-ffp-contract=fast", *processor()))
     return Lean(library) if library is not None else None
 
 
@@ -118,26 +123,29 @@ class Swiglu(torch.autograd.Function):
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Where documents lie: `table` [documents, 4] int64 for the C code (first row, length, W, first block row), the
-    rows of all blocks, and `groups`: documents of one W stand side by side (W, first block row, how many)."""
+    """Where documents lie: `table` [documents, 5] int64 for the C code (first row, length, W, first block row, first
+    probability), the rows of all blocks and probabilities of one head, the largest W, and `groups`: documents of one W
+    stand side by side (W, first block row, how many)."""
 
     table: Tensor
     rows: int
+    squares: int
+    longest: int
     groups: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def of(cls, lengths: list[int]) -> Blocks:
         firsts = list(accumulate(lengths, initial=0))
         wides = [-(-length // STEP) * STEP for length in lengths]
-        table: list[tuple[int, int, int, int]] = []
-        groups, at = [], 0
+        table: list[tuple[int, int, int, int, int]] = []
+        groups, at, square = [], 0, 0
         for wide, same in groupby(sorted(range(len(lengths)), key=wides.__getitem__), key=wides.__getitem__):
             begin = len(table)
             for document in same:
-                table.append((firsts[document], lengths[document], wide, at))
-                at += wide
+                table.append((firsts[document], lengths[document], wide, at, square))
+                at, square = at + wide, square + wide * wide
             groups.append((wide, table[begin][3], len(table) - begin))
-        return cls(torch.tensor(table, dtype=torch.int64), at, tuple(groups))
+        return cls(torch.tensor(table, dtype=torch.int64), at, square, max(wides), tuple(groups))
 
 
 class Attention(torch.autograd.Function):
@@ -154,12 +162,12 @@ class Attention(torch.autograd.Function):
         q, k, v = (qkv.new_empty(blocks.rows * h * size) for h in (heads, kv_heads, kv_heads))
         run_lean("split", dtype, qkv, q, k, v, cosine, sine, blocks.table, count, heads, kv_heads, size, 0)
         mixed = torch.empty_like(q)
-        kept = []
-        for (qd, kd, vd), out in _groups(blocks, (q, k, v), mixed, heads, kv_heads, size):
-            scores = _bmm(qd, kd.transpose(1, 2))
-            run_lean("causal_softmax", dtype, scores, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1])
-            _bmm(scores, vd, out)
-            kept.append(scores)
+        sizes = (count, heads, kv_heads, size, blocks.longest)
+        if _whole(dtype):
+            kept = [qkv.new_empty(blocks.squares * heads)]
+            run_lean("attention", dtype, q, k, v, *kept, mixed, blocks.table, *sizes)
+        else:
+            kept = _attention_by_products(blocks, (q, k, v), mixed, heads, kv_heads, size)
         rows = qkv.new_zeros(qkv.shape[0], heads * size)
         run_lean("merge", dtype, rows, mixed, blocks.table, count, heads, size, 0)
         ctx.save_for_backward(q, k, v, cosine, sine, *kept)
@@ -173,17 +181,55 @@ class Attention(torch.autograd.Function):
         d_mixed, d_q, d_k, d_v = (torch.empty_like(z) for z in (q, q, k, v))
         count = len(blocks.table)
         run_lean("merge", dtype, grad.contiguous(), d_mixed, blocks.table, count, heads, size, 1)
-        views = _groups(blocks, (q, k, v), d_mixed, heads, kv_heads, size)
-        targets = _groups(blocks, (d_q, d_k, d_v), d_mixed, heads, kv_heads, size)
-        for ((qd, kd, vd), d_out), ((to_q, to_k, to_v), _), p in zip(views, targets, kept, strict=True):
-            _bmm(p.transpose(1, 2), d_out, to_v)
-            d_scores = _bmm(d_out, vd.transpose(1, 2))
-            run_lean("causal_softmax_back", dtype, d_scores, p, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1])
-            _bmm(d_scores, kd, to_q)
-            _bmm(d_scores.transpose(1, 2), qd, to_k)
+        three, d_three = (q, k, v), (d_q, d_k, d_v)
+        if _whole(dtype):
+            sizes = (count, heads, kv_heads, size, blocks.longest)
+            run_lean("attention_back", dtype, *three, *kept, d_mixed, *d_three, blocks.table, *sizes)
+        else:
+            _gradients_by_products(blocks, three, d_three, d_mixed, kept, heads, kv_heads, size)
         d_qkv = grad.new_zeros(ctx.shape)
         run_lean("split", dtype, d_qkv, d_q, d_k, d_v, cosine, sine, blocks.table, count, heads, kv_heads, size, 1)
         return d_qkv, None, None, None, None, None, None
+
+
+def _whole(dtype: torch.dtype) -> bool:
+    """Whether attention is one compiled function for this dtype on this processor."""
+    functions = lean()
+    return functions is not None and functions.has("attention", dtype)
+
+
+def _attention_by_products(
+    blocks: Blocks, three: tuple[Tensor, Tensor, Tensor], mixed: Tensor, heads: int, kv_heads: int, size: int
+) -> list[Tensor]:
+    """Fills `mixed`; the probabilities, group by group."""
+    kept = []
+    for (q, k, v), out in _groups(blocks, three, mixed, heads, kv_heads, size):
+        scores = _bmm(q, k.transpose(1, 2))
+        run_lean("causal_softmax", q.dtype, scores, size**-0.5, len(k) * heads // kv_heads, k.shape[1])
+        _bmm(scores, v, out)
+        kept.append(scores)
+    return kept
+
+
+def _gradients_by_products(
+    blocks: Blocks,
+    three: tuple[Tensor, Tensor, Tensor],
+    d_three: tuple[Tensor, Tensor, Tensor],
+    d_mixed: Tensor,
+    kept: list[Tensor],
+    heads: int,
+    kv_heads: int,
+    size: int,
+) -> None:
+    """Fills `d_three` from `d_mixed` and the probabilities."""
+    views = _groups(blocks, three, d_mixed, heads, kv_heads, size)
+    targets = _groups(blocks, d_three, d_mixed, heads, kv_heads, size)
+    for ((q, k, v), d_out), ((to_q, to_k, to_v), _), p in zip(views, targets, kept, strict=True):
+        _bmm(p.transpose(1, 2), d_out, to_v)
+        d_scores = _bmm(d_out, v.transpose(1, 2))
+        run_lean("causal_softmax_back", q.dtype, d_scores, p, size**-0.5, len(k) * heads // kv_heads, k.shape[1])
+        _bmm(d_scores, k, to_q)
+        _bmm(d_scores.transpose(1, 2), q, to_k)
 
 
 def _groups(

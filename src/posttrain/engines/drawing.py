@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ _STRETCH = 1024  # as in draw.c
 
 
 @cache
-def _function() -> ctypes._CFuncPtr | None:
+def _function() -> Any:
+    """None where there is no compiler."""
     library = load_library(_SOURCE, flags=("-ffp-contract=fast", *processor()))
     if library is None:
         return None

@@ -42,7 +42,7 @@ def _embed(ids: Tensor, weights: Weights) -> Tensor:
 
 
 def _heads(x: Tensor, layer: Layer, weights: Weights, length: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated q [B, Q, T, D], k [B, K, T, D] and v of hidden states x [B T, H]; each text's T tokens begin at `start`."""
+    """Rotated q [B, Q, T, D], k [B, K, T, D] and v of hidden states x [B T, H]; each text's T tokens follow `start`."""
     s = weights.shape
     if weights.kernel is None:
         angles = weights.rotation[start : start + length].repeat(x.shape[0] // length, 1)[:, None]
@@ -50,7 +50,8 @@ def _heads(x: Tensor, layer: Layer, weights: Weights, length: int, start: int) -
     else:
         heads = layer.qkv(weights.kernel.rms_norm(x, layer.input_norm, s.eps))
         weights.kernel.rotate(heads, weights.rotation, layer.qk_norm, s.eps, length, start, s.kv_heads)
-        parts = heads.view(-1, s.heads + 2 * s.kv_heads, s.head_dim).split((s.heads, s.kv_heads, s.kv_heads), 1)
+        whole = heads.view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+        parts = torch.split(whole, [s.heads, s.kv_heads, s.kv_heads], 1)
     q, k, v = (part.reshape(-1, length, part.shape[1], s.head_dim).transpose(1, 2) for part in parts)
     return q, k, v
 

@@ -181,7 +181,11 @@ def _layer(module: Any, shape: Shape, dtype: torch.dtype, kernel: Kernel | None,
         out=Product([out.to(dtype)], _join([out_bias], dtype), kernel, few=few),
         mlp_norm=module.post_attention_layernorm.weight.to(flow),
         gate_up=Product(
-            [gate.to(dtype), up.to(dtype)], _join([gate_bias, up_bias], dtype), kernel, few=few, gated=kernel is not None
+            [gate.to(dtype), up.to(dtype)],
+            _join([gate_bias, up_bias], dtype),
+            kernel,
+            few=few,
+            gated=kernel is not None,
         ),
         down=Product([down.to(dtype)], _join([down_bias], dtype), kernel, few=few),
     )

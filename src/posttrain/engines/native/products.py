@@ -3,9 +3,9 @@
 On the CPU F.linear takes MKL for float32, which runs at half its speed on AMD processors; oneDNN, which PyTorch carries
 too (its compiler uses it), takes all of AVX-512 on both makers'. Two layouts:
 
-packed: matrices laid out once for all steps, a copy; fastest for many rows. Where the processor has AVX-512 by packed.h,
-which is faster than oneDNN for some ten to a hundred rows, and does with the sums at hand what comes after them; else by
-oneDNN.
+packed: matrices laid out once for all steps, a copy; fastest for many rows. Where the processor has AVX-512 by
+packed.h, which is faster than oneDNN for some ten to a hundred rows, and does with the sums at hand what comes after
+them; else by oneDNN.
 plain: the module's own matrices where they lie. With few rows a product takes as long as reading its matrix: kernel.c
 reads each weight once, and nothing is copied, so that neither memory nor the time to the first token doubles.
 """

@@ -51,7 +51,8 @@ def _heads(x: Tensor, layer: Layer, weights: Weights, length: int, start: int) -
         heads = layer.qkv(weights.kernel.rms_norm(x, layer.input_norm, s.eps))
         weights.kernel.rotate(heads, weights.rotation, layer.qk_norm, s.eps, length, start, s.kv_heads)
         whole = heads.view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
-        parts = torch.split(whole, [s.heads, s.kv_heads, s.kv_heads], 1)
+        both = s.heads + s.kv_heads
+        parts = whole[:, : s.heads], whole[:, s.heads : both], whole[:, both:]
     q, k, v = (part.reshape(-1, length, part.shape[1], s.head_dim).transpose(1, 2) for part in parts)
     return q, k, v
 

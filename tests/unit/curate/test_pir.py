@@ -224,5 +224,18 @@ def test_a_budget_of_tokens_is_filled_with_what_the_cut_leaves(tools: Words) -> 
     decision = select(rows, tools, select="pir", budget=40, tokens=600, ratio=1.0, grading="gsm8k")
     assert 480 <= decision.notes["tokens"] <= 600
     assert all(why == "beyond the budget of 600 tokens" for why in decision.reason if why)
+
+
+def test_a_student_whose_likelihoods_are_not_numbers_is_refused(tokenizer: Any) -> None:
+    class Broken:
+        def score(self, sequences: Sequence[Sequence[int]]) -> Any:
+            return [[math.nan] * len(s) for s in sequences]
+
+    with pytest.raises(DataError, match=r"no finite likelihood \(NaN\)"):
+        importance(Broken(), asked(trace(2, 5, 1)), get_template("chat"), tokenizer)  # type: ignore[arg-type]
+
+
+def test_too_few_rows_are_told_before_the_student_works(tools: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Words, "engine", lambda self, asks: pytest.fail("scored in vain"))
     with pytest.raises(DataError, match="fewer than budget: 100 rows"):
-        select(rows, tools, select="pir", budget=100, grading="gsm8k")
+        select(pool(), tools, select="pir", budget=100, grading="gsm8k")

@@ -60,12 +60,22 @@ def context_ids(asked: Asked, cut: frozenset[int], template: Template, tokenizer
 
 
 def importance(engine: Engine, asked: Asked, template: Template, tokenizer: Any) -> Scored:
-    """PIR of every functional step of one row. DataError where there is no answer to score."""
+    """PIR of every functional step of one row. DataError where there is no answer to score, or the student
+    gives it no finite likelihood."""
     answer = template.response_ids(asked.parts.answer, tokenizer)[:-1]
     if not answer:
-        raise DataError(f"row {asked.row} has no final answer to score. Drop rows without one in a step before.")
+        raise DataError(
+            f"row {asked.row} of those that reach this step has no final answer to score. Drop rows without one in a "
+            "step before."
+        )
     cuts = [frozenset[int](), *(frozenset([i]) for i in asked.functional)]
-    whole, *without = answer_nll(engine, [context_ids(asked, c, template, tokenizer) for c in cuts], answer)
+    found = answer_nll(engine, [context_ids(asked, c, template, tokenizer) for c in cuts], answer)
+    if not np.isfinite(found).all():
+        raise DataError(
+            f"the student gives the answer of row {asked.row} of those that reach this step no finite likelihood (NaN), so "
+            "its steps have no score. The weights are damaged or overflow: take another checkpoint."
+        )
+    whole, *without = found
     return Scored(asked.row, {i: nll - whole for i, nll in zip(asked.functional, without, strict=True)})
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose, row_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose, refuse_too_few, row_lengths
 from posttrain.curate.selectors.importance import (
     Asked,
     Scored,
@@ -63,6 +63,7 @@ def pir(rows: Rows, budget: int, config: PirConfig, tools: Tools, seed: int) -> 
     """The score is a row's mean PIR over its functional steps (NaN: it has none, or was not drawn)."""
     order = shuffled(np.arange(len(rows)), seed)
     lengths = row_lengths(rows, tools, ASKS)
+    refuse_too_few("pir", rows, order, budget, config, lengths, {})  # before the student works
     drawn, asked, pruned, shorter = _drawn(rows, order, budget, config, tools, seed, lengths)
     taken = reach(drawn, budget, config.tokens, shorter)
     score = np.full(len(rows), np.nan)

@@ -94,8 +94,8 @@ def find_model(name: str) -> Path:
 class Cache:
     """Vectors by the content of their text, in files that only ever appear whole.
 
-    A folder per model, in $POSTTRAIN_CACHE or else ~/.cache/posttrain/embeddings; many processes may write to it. Of all
-    that is there only the vectors of `wanted` are held in memory.
+    A folder per model, in $POSTTRAIN_CACHE or else ~/.cache/posttrain/embeddings; many processes may write to it. Only
+    the vectors of `wanted` are held in memory.
     """
 
     def __init__(self, identity: str, wanted: Collection[bytes]) -> None:

@@ -212,9 +212,9 @@ def in_words(benchmark: str, baseline: str, rows: Sequence[Mapping[str, Any]]) -
         verb = "beats" if len(better) == 1 else "beat"
         of = f" (of {len(rows)} tried)" if len(rows) > len(better) else ""
         return f"On {benchmark}, {'; '.join(map(_numbers, better))} {verb} {baseline}{of}.{also}"
-    who = f"none of the {len(rows)} ways beats" if len(rows) > 1 else f"{rows[0]['way']} does not beat"
     best = max(rows, key=lambda r: r["difference"])
-    text = f"On {benchmark}, {who} {baseline}; the best is {_numbers(best)}."
+    who = f"none of the {len(rows)} ways beats {baseline}; the best is {_numbers(best)}"
+    text = f"On {benchmark}, {who if len(rows) > 1 else f'{_numbers(best)} does not beat {baseline}'}."
     if best["verdict"].startswith("cannot tell") and best["detectable"]:
         more = best["verdict"].removeprefix("cannot tell")
         text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."

@@ -1,4 +1,4 @@
-"""What a user can get wrong: each ends with one message that names the step, the fact and the remedy, and exit code 2."""
+"""What a user can get wrong: each ends with one message of fact, reason and remedy, and exit code 2."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BAD: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a benchmark that isn't here": (
         [CORRECT, {"filter": "decontaminate", "against": ["minerva"]}],
-        "minerva.jsonl does not exist",
+        "minerva.jsonl, which does not exist",
     ),
     "NaN scores in a filter": (
         [{"filter": "score", "column": "extra.quality", "min": 0.1}],

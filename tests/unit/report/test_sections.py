@@ -113,7 +113,12 @@ def test_every_step_of_a_curation_is_told_with_what_it_kept(tmp_path: Path) -> N
                 "select",
                 config={"budget": 500},
                 examples=[{"row": 3, "reason": "not drawn"}, {"row": 4, "reason": "not drawn"}],
-                notes={"tokens": 70, "groups": [{"group": "a"}], "pairs": [{"row_text": "long"}], "said": ["a ran out"]},
+                notes={
+                    "tokens": 70,
+                    "groups": [{"group": "a"}],
+                    "pairs": [{"row_text": "long"}],
+                    "said": ["a ran out"],
+                },
             ),
         ]
     }

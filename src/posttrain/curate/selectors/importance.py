@@ -72,8 +72,8 @@ def importance(engine: Engine, asked: Asked, template: Template, tokenizer: Any)
     found = answer_nll(engine, [context_ids(asked, c, template, tokenizer) for c in cuts], answer)
     if not np.isfinite(found).all():
         raise DataError(
-            f"the student gives the answer of row {asked.row} of those that reach this step no finite likelihood (NaN), so "
-            "its steps have no score. The weights are damaged or overflow: take another checkpoint."
+            f"the student gives the answer of row {asked.row} of those that reach this step no finite likelihood "
+            "(NaN), so its steps have no score. The weights are damaged or overflow: take another checkpoint."
         )
     whole, *without = found
     return Scored(asked.row, {i: nll - whole for i, nll in zip(asked.functional, without, strict=True)})

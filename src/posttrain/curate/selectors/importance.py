@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from posttrain.curate.selectors.reasoning import FUNCTIONAL, Kind, Parts
 from posttrain.errors import DataError
@@ -132,11 +131,10 @@ def least_important(asked: Asked, scored: Scored, limits: dict[Kind, float]) -> 
     return frozenset(i for i, value in scored.importance.items() if value <= limits[steps[i].kind])
 
 
-def as_many_at_random(asked: Asked, cut: frozenset[int], rng: np.random.Generator) -> frozenset[int]:
-    """The control: as many steps of each class as `cut` has, drawn without looking at their importance."""
-    steps = asked.parts.steps
-    chosen: list[int] = []
-    for kind in FUNCTIONAL:
-        members: NDArray[np.int64] = np.array([i for i, s in enumerate(steps) if s.kind == kind], dtype=np.int64)
-        chosen += rng.permutation(members)[: sum(steps[i].kind == kind for i in cut)].tolist()
-    return frozenset(chosen)
+def by_lot(scored: Sequence[Scored], rng: np.random.Generator) -> list[Scored]:
+    """The control: the same steps, with an importance that is drawn and not measured. `thresholds` then cuts as many
+    of each class over all rows; which ones, and of which rows, is chance."""
+    return [
+        Scored(found.row, dict(zip(found.importance, rng.random(len(found.importance)).tolist(), strict=True)))
+        for found in scored
+    ]

@@ -167,15 +167,25 @@ def extrapolated(sizes: list[int], values: list[float], size: int) -> float:
 
 
 def run(rows: list[int], to: int, mirror: Path, folder: Path) -> Results:
+    """rows: the sizes; none = only the peers and MiniLM."""
     results = Results("curation at scale", machine())
+    if rows:
+        at_scale(results, rows, to, mirror, folder)
+    beside_peers(results, min([PEER_ROWS, *rows[-1:]]), mirror, folder)
+    embedding(results, mirror, folder)
+    return results
+
+
+def at_scale(results: Results, rows: list[int], to: int, mirror: Path, folder: Path) -> None:
+    """Every case at every size, extrapolated to one more."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for count in sorted(rows):
+    sizes = sorted(rows)
+    for count in sizes:
         make_rows(mirror, count, folder / str(count))
         for case in LIMITS:
             one = in_own_process(["-m", "perf.curation", "--case", case, "--folder", str(folder / str(count))])
             found.setdefault(case, {})[count] = one
             results.rows.append(Row(f"{case} {count:,}", "posttrain", count, "rows", [one["seconds"]]))
-    sizes = sorted(rows)
     for case, limit in LIMITS.items():
         seconds = [found[case][n]["seconds"] for n in sizes]
         peaks = [float(found[case][n]["peak_bytes"]) for n in sizes]
@@ -190,9 +200,6 @@ def run(rows: list[int], to: int, mirror: Path, folder: Path) -> Results:
                 if n <= 100_000
             ),
         }
-    beside_peers(results, min(PEER_ROWS, sizes[-1]), mirror, folder)
-    embedding(results, mirror, folder)
-    return results
 
 
 def embedding(results: Results, mirror: Path, folder: Path) -> None:
@@ -243,6 +250,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--to", type=int, default=1_000_000, help="the size that is extrapolated to")
     parser.add_argument("--quick", action="store_true", help="2,000 rows, to see that it works")
+    parser.add_argument("--peers", action="store_true", help="only the peers and MiniLM")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -253,7 +261,8 @@ def main() -> None:
     mirror = Path(os.environ.get("POSTTRAIN_DATA", HERE.parents[1] / "shared" / "data"))
     os.environ["POSTTRAIN_DATA"] = str(mirror)
     with tempfile.TemporaryDirectory() as folder:
-        results = run([2_000] if options.quick else options.rows, options.to, mirror, Path(folder))
+        sizes = [] if options.peers else [2_000] if options.quick else sorted(options.rows)
+        results = run(sizes, options.to, mirror, Path(folder))
     results.show()
     for case, facts in results.facts.items():
         for size, one in facts.get("measured", {}).items():

@@ -56,7 +56,7 @@ def test_a_way_that_is_better_over_seeds_is_said_to_beat_the_baseline(tmp_path: 
     found = held(tmp_path, scores)
     assert len(found["answers"]) == 1
     assert found["answers"][0].startswith("On data/test, good (+")
-    assert "beats random (of 2 tried)" in found["answers"][0]
+    assert found["answers"][0].endswith("beats random (of 2 tried). No difference could be shown for same.")
     verdicts = {c["way"]: c["verdict"] for c in found["comparisons"]}
     assert verdicts["good"] == "better"
     assert verdicts["same"].startswith("cannot tell")

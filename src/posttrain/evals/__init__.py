@@ -4,7 +4,7 @@ from posttrain.evals.answering import answer, answers, as_sample, response_text,
 from posttrain.evals.comparison import Answers, Comparison, compare, compare_family, refusal
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.metrics import measure
-from posttrain.evals.store import read_answers, read_ungraded
+from posttrain.evals.store import names_of, read_answers, read_ungraded
 
 __all__ = [
     "Answers",
@@ -16,6 +16,7 @@ __all__ = [
     "compare",
     "compare_family",
     "measure",
+    "names_of",
     "read_answers",
     "read_ungraded",
     "refusal",

@@ -22,3 +22,13 @@ def _read(scores: Sequence[Scores], kind: str) -> Iterator[Answers]:
     for artifact in scores:
         for entry in artifact.read().get(kind, ()):
             yield Answers(entry, list(Samples(artifact.path / entry["folder"]).read()))
+
+
+def names_of(of: Sequence[Scores]) -> list[str]:
+    """What to call each evaluation so that two are told apart: its label, with the run's folder in front where labels
+    repeat (a/sweep-rl and b/sweep-rl)."""
+    labels = [one.label for one in of]
+    return [
+        f"{one.path.resolve().parent.name}/{label}" if labels.count(label) > 1 else label
+        for one, label in zip(of, labels, strict=True)
+    ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from posttrain.evals.table import p_value, points
+from posttrain.evals.table import p_value, percent, points
 
 
 def sentence(c: Mapping[str, Any], *, several_benchmarks: bool = False) -> str:
@@ -76,3 +76,19 @@ def fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def rate(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share with its interval: "52.0 % [47.6, 56.4]"; a dash where none is known."""
+    if value is None:
+        return "–"
+    return percent(value) + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
+
+
+def mean(value: float | None, interval: Sequence[float] | None) -> str:
+    """A number with its interval: "31.4 [30.2, 32.6]", with decimals as its size asks for; a dash where none is known."""
+    if value is None:
+        return "–"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    bounds = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else ""
+    return f"{value:,.{digits}f}{bounds}".replace("-", "−")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals.table import p_value, percent, points
+from posttrain.evals.sweep.words import best_in_words, trend_in_words
 from posttrain.explorer.library import Series as SampleSeries
 from posttrain.explorer.site import Site
 from posttrain.explorer.text import plain
@@ -31,9 +31,10 @@ def course_of(site: Site, series: SampleSeries) -> Course:
         return Course()
     benchmark = series.sets[0].benchmark
     try:
-        said = _said(_read(site, found.path / "sweep.json").get("says", {}).get(benchmark) or {})
+        told = _read(site, found.path / "sweep.json")
+        said = _said(told.get("says", {}).get(benchmark) or {}, told.get("steps", ()))
         panels = _panels(_read(site, found.path / "analytics.json").get(benchmark) or {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return Course()
     return Course(tuple(said), tuple(panels))
 
@@ -45,25 +46,14 @@ def _read(site: Site, path: Any) -> dict[str, Any]:
     return told
 
 
-def _said(says: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    trend, best = says.get("trend"), says.get("best")
-    if trend:
-        word = {"rises": "Accuracy rises", "falls": "Accuracy falls"}.get(
-            trend["verdict"], "Whether accuracy changes can't be told"
-        )
-        low, high = points(1000 * trend["low"]), points(1000 * trend["high"])
-        sentences.append(
-            f"{word}: {points(1000 * trend['slope'])} points per 1,000 steps [{low}, {high}], {p_value(trend['p'])}."
-        )
-    if best:
-        chosen, rest = best["selection"], best["held_out"]
-        elsewhere = ""
-        if rest:
-            low, high = rest["interval"]
-            elsewhere = f", {percent(rest['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] on the other {rest['n']:,}"
-        score = f"{percent(chosen['accuracy'])} on the {chosen['n']:,} problems that chose it"
-        sentences.append(f"Best step {int(best['step']):,}: {score}{elsewhere}.")
+def _said(says: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    refused = {r["label"] for r in says.get("refused", ())}
+    told = []
+    if says.get("trend"):
+        told.append(trend_in_words(says["trend"], [int(s["step"]) for s in steps if s["label"] not in refused]))
+    if says.get("best"):
+        told.append(best_in_words(says["best"]))
+    sentences = [f"{text[0].upper()}{plain(text[1:], 400)}." for text in told]
     sentences += [
         f"Step {plain(r['label'], 40)} was left out: {plain(r['reason'], 200)}." for r in says.get("refused", ())
     ]

@@ -13,7 +13,10 @@ from posttrain.errors import RecipeError
 _STAGE = stage_command("report")
 
 
-@click.command(help=f"""Report on RUN: all of its finished evaluations, sweeps and judgements, into RUN/report.\n\n{_STAGE.help}""")
+_ABOUT = "Report on RUN: all of its finished evaluations, sweeps and judgements, into RUN/report."
+
+
+@click.command(help=f"{_ABOUT}\n\n{_STAGE.help}")
 @click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
 @click.option("--fresh", is_flag=True, help="Make it again; the old one is kept as OUT@1.")
 @click.option("--quiet", is_flag=True, help="No progress, only where the artifact is.")

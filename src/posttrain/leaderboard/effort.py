@@ -34,7 +34,7 @@ class Effort:
 def effort_of(evaluation: Path, model: str, step: int | None = None) -> Effort:
     """Of one model of an evaluation of ours, from the manifests behind it. A model from outside cost nothing known.
 
-    step: of a checkpoint on the way (rl@100 says it in its name, one of a sweep by its entry): what was spent until then.
+    step: of a checkpoint on the way (rl@100 says it in its name, one of a sweep in its entry): what was spent until it.
     """
     if not (evaluation / "manifest.json").is_file():
         return Effort()

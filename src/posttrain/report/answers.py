@@ -13,7 +13,7 @@ from posttrain.store import Samples, Scores
 
 @dataclass(frozen=True)
 class Given:
-    """answers: in the order of evaluations. walks: (first, last) checkpoint of each sweep, by the names in `answers`."""
+    """answers: in order of evaluations. walks: (first, last) checkpoint of each sweep, by the names in `answers`."""
 
     answers: list[Answers]
     walks: tuple[tuple[str, str], ...]

@@ -34,8 +34,8 @@ def pairs_to_compare(
 ) -> list[tuple[str, str]]:
     """Pairs (a, b): the asked ones, else each against the first (the baseline) and each against its predecessor.
 
-    walks: (first, last) checkpoints of sweeps: of these the last against the first, against the baseline, and against the
-    last of the sweep before.
+    walks: (first, last) checkpoints of sweeps: of these the last against the first, against the baseline, and against
+    the last of the sweep before.
     """
     if not asked:
         walked = {name for walk in walks for name in walk}

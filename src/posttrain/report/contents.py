@@ -30,8 +30,8 @@ from posttrain.store import Judgements, Scores
 class Contents:
     """models, comparisons, refused, analysis, published: as in report.json. examples: by benchmark.
 
-    baseline: the model that the others are measured against; None where nothing was graded. courses: of sweeps, by problem
-    set. made: inputs before their users.
+    baseline: the model that the others are measured against; None where nothing was graded. courses: of sweeps, by
+    problem set. made: inputs before their users.
     """
 
     title: str

@@ -114,7 +114,7 @@ def _sentences(said: Mapping[str, Any]) -> Iterator[str]:
     solved = said["solved"]
     yield (
         f"{solved['ever']:,} problems were solved at some checkpoint and {solved['at_last']:,} at the last; "
-        f"{solved['forgotten']:,} were forgotten, and a problem changes {solved['flips_per_problem']:.1f} times on average."
+        f"{solved['forgotten']:,} were forgotten. A problem changes {solved['flips_per_problem']:.1f} times on average."
     )
     for one in said["refused"]:
         yield f"{one['label']} is in no comparison: {one['reason']}."
@@ -168,7 +168,7 @@ def _scores(entries: Sequence[Mapping[str, Any]], said: Mapping[str, Any] | None
         "",
         ("step", "accuracy", *rates, "against the first", "p", "against the one before", "p"),
         tuple(rows),
-        note=f"At every step {asked}. Differences in points, paired problem by problem; p adjusted by Holm over the table.",
+        note=f"At every step {asked}. Differences in points, paired problem by problem; p by Holm over the table.",
     )
 
 
@@ -190,7 +190,8 @@ def _panels(steps: Sequence[int], series: Mapping[str, Any]) -> Iterator[Panel]:
 
 def _line(name: str, steps: Sequence[int], one: Mapping[str, Any], share: bool) -> Series:
     """A measure's course; steps at which it can't be told are left out."""
-    known = [(float(s), v, low, high) for s, v, low, high in zip(steps, one["value"], one["low"], one["high"], strict=True) if v is not None]
+    courses = zip(steps, one["value"], one["low"], one["high"], strict=True)
+    known = [(float(step), value, low, high) for step, value, low, high in courses if value is not None]
     top = 1.0 if share else float("inf")
     return Series(
         name,
@@ -205,8 +206,9 @@ def _measures(steps: Sequence[int], series: Mapping[str, Any]) -> Table | None:
     """Every measure at the first and at the last checkpoint."""
     if not series:
         return None
-    rows = tuple((one["means"], *(_value(name, one, at) for at in ([0, -1] if len(steps) > 1 else [0]))) for name, one in series.items())
-    header = ("", f"step {steps[0]:,}", *([f"step {steps[-1]:,}"] if len(steps) > 1 else []))
+    ends = [0, -1] if len(steps) > 1 else [0]
+    rows = tuple((one["means"], *(_value(name, one, at) for at in ends)) for name, one in series.items())
+    header = ("", *(f"step {steps[at]:,}" for at in ends))
     return Table("", header, rows, note="Means over problems with 95 % intervals.")
 
 

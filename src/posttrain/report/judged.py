@@ -14,6 +14,7 @@ from posttrain.report.words import mean, rate
 from posttrain.store import Judgements
 
 Entry = Mapping[str, Any]
+Point = tuple[int, float | None, Sequence[float] | None]  # step, value, interval
 SCRIPTED = "scripted"
 # task → what its rate is called, in tables and charts
 RATES = {
@@ -62,8 +63,8 @@ def _sentences(summary: Mapping[str, Any]) -> Iterator[str]:
     unread = {name: summary[name] for name in ("unparsed", "refused", "failed") if summary[name]}
     lost = ", ".join(f"{count:,} {name}" for name, count in unread.items())
     yield (
-        f"{summary['asked']:,} questions; {summary['asked_again']:,} were asked once more because the reply could not be "
-        f"read; without a result in the end: {lost or 'none'}. Paid: {money(summary['dollars'])}."
+        f"{summary['asked']:,} questions; {summary['asked_again']:,} were asked once more because the reply could not "
+        f"be read; without a result in the end: {lost or 'none'}. Paid: {money(summary['dollars'])}."
     )
     if summary["judge"] == SCRIPTED:
         yield "The scripted judge is a set of rules: the least that a judge must beat, and no opinion."
@@ -76,7 +77,8 @@ def _sentences(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     length = summary["length_bias"]
     if length is not None:
-        yield f"The longer of two answers was taken in {rate(length['longer'], length['interval'])} of {length['n']:,} pairs."
+        longer = rate(length["longer"], length["interval"])
+        yield f"The longer of two answers was taken in {longer} of {length['n']:,} pairs."
 
 
 def _agreement(summary: Mapping[str, Any]) -> Table | None:
@@ -98,8 +100,8 @@ def _agreement(summary: Mapping[str, Any]) -> Table | None:
         (*header, "only the other"),
         tuple(rows),
         words=(1,),
-        note="Kappa is agreement beyond chance: 0 is none of it, 1 is all. A dash: both gave one and the same verdict to "
-        "everything, or there are more than two.",
+        note="Kappa is agreement beyond chance: 0 is none of it, 1 is all. A dash: both gave one and the same verdict "
+        "to everything, or there are more than two.",
     )
 
 
@@ -108,8 +110,11 @@ def _table(task: str, benchmark: str, other: str | None, entries: Sequence[Entry
     title = f"{TITLES[task]}{against}, {benchmark}"
     if task == "quality":
         criteria = tuple(entries[0]["scores"])
-        rows = [(*_whose(e), _mean(e["overall"]), *(_mean(e["scores"].get(c)) for c in criteria), *_lost(e)) for e in entries]
-        return Table(title, ("model", "n", "overall", *criteria, "not read"), tuple(rows), note=_intervals(entries))
+        rated = [
+            (*_whose(e), _mean(e["overall"]), *(_mean(e["scores"].get(c)) for c in criteria), *_lost(e)) for e in entries
+        ]
+        header = ("model", "n", "overall", *criteria, "not read")
+        return Table(title, header, tuple(rated), note=_intervals(entries))
     if task in ("preference", "win_rate"):
         header = ("model", "n", RATES[task], "length-controlled", "won", "tied", "lost", "first taken", "longer taken")
         return Table(title, (*header, "not read"), tuple(map(_pairs_row, entries)), note=_intervals(entries))
@@ -172,17 +177,26 @@ def _panels(task: str, benchmark: str, other: str | None, entries: Sequence[Entr
     title = f"{TITLES[task]}{against}, {benchmark}"
     if task == "quality":
         for name, walk in walks.items():
-            lines = [_line(c, [(e["step"], e["scores"][c]["mean"], e["scores"][c]["interval"]) for e in walk if e["scores"].get(c)]) for c in walk[0]["scores"]]
-            if drawn := tuple(line for line in lines if len(line.xs) > 1):
-                yield Panel(f"{title}{f', {name}' if name else ''}", "step", drawn, False)
+            lines = [_line(c, [_point(e, e["scores"][c], "mean") for e in walk]) for c in walk[0]["scores"]]
+            yield from _drawn(", ".join(filter(None, [title, name])), lines, False)
         return
     lines = []
     for name, walk in walks.items():
-        lines.append(_line(f"{name} {RATES[task]}".strip(), [(e["step"], e["rate"], e["interval"]) for e in walk if e["rate"] is not None]))
+        lines.append(_line(f"{name} {RATES[task]}".strip(), [_point(e, e, "rate") for e in walk]))
         graded = [(e["step"], _graded(e["with_grader"]), None) for e in walk if "with_grader" in e]
         lines.append(_line(f"{name} graded correct".strip(), graded))
-    if drawn := tuple(line for line in lines if len(line.xs) > 1):
-        yield Panel(title, "step", drawn, True)
+    yield from _drawn(title, lines, True)
+
+
+def _drawn(title: str, lines: Sequence[Series], share: bool) -> Iterator[Panel]:
+    """The panel of the lines that have more than one point."""
+    drawn = tuple(line for line in lines if len(line.xs) > 1)
+    if drawn:
+        yield Panel(title, "step", drawn, share)
+
+
+def _point(entry: Entry, told: Entry | None, value: str) -> Point:
+    return entry["step"], told[value] if told else None, told["interval"] if told else None
 
 
 def _graded(agreement: Entry) -> float:
@@ -190,7 +204,9 @@ def _graded(agreement: Entry) -> float:
     return float(sum(agreement["table"][1]) / agreement["n"])
 
 
-def _line(name: str, known: Sequence[tuple[int, float, Sequence[float] | None]]) -> Series:
+def _line(name: str, points: Sequence[Point]) -> Series:
+    """Of the points at which there is a value; with the intervals where all of them have one."""
+    known = [(step, value, interval) for step, value, interval in points if value is not None]
     intervals = [interval for *_, interval in known if interval is not None]
     whole = intervals if len(intervals) == len(known) else []
     return Series(

@@ -28,7 +28,8 @@ def course_sections(courses: Sequence[Course], folder: Path) -> list[str]:
             sections.append("### The answers")
         if course.panels:
             curve_plot(course.panels, folder / f"answers-{name}.png")
-            sections.append(f"![What the answers look like over checkpoints of {plain(course.title)}](answers-{name}.png)")
+            about = f"What the answers of {plain(course.title)} look like over checkpoints"
+            sections.append(f"![{about}](answers-{name}.png)")
         sections += course.measures.as_markdown() if course.measures is not None else []
     return sections
 

@@ -1,4 +1,4 @@
-"""The `report` stage: what evaluations, sweeps and judges say, as report.html, report.md with plots, report.json, cards."""
+"""The `report` stage: what evaluations, sweeps and judges say, as HTML, Markdown with plots, JSON, and cards."""
 
 from __future__ import annotations
 

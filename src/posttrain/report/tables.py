@@ -28,7 +28,8 @@ class Table:
         """Title, table and note as parts of a page."""
         rows = [[cell(text) for text in row] for row in self.rows]
         table = markdown([cell(name) for name in self.header], rows)
-        return [*([f"**{plain(self.title)}**"] if self.title else []), table, *([plain(self.note)] if self.note else [])]
+        title = [f"**{plain(self.title)}**"] if self.title else []
+        return [*title, table, *([plain(self.note)] if self.note else [])]
 
 
 def cell(text: str) -> str:

@@ -86,7 +86,7 @@ def rate(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def mean(value: float | None, interval: Sequence[float] | None) -> str:
-    """A number with its interval: "31.4 [30.2, 32.6]", with decimals as its size asks for; a dash where none is known."""
+    """A number with its interval: "31.4 [30.2, 32.6]", decimals by its size; a dash where none is known."""
     if value is None:
         return "–"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2

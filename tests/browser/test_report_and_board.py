@@ -1,4 +1,4 @@
-"""The report and the leaderboard in a real browser: drawn from files and from the server, on a screen and on a phone."""
+"""Report and leaderboard in a real browser: drawn from files and from the server, on a screen and on a phone."""
 
 from __future__ import annotations
 

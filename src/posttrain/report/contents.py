@@ -102,9 +102,7 @@ def gather(
         raise RecipeError("the evaluations given to this report hold no scores. Evaluate at least one model.")
     found = _baseline_first(by_benchmark(answers), config.baseline)
     refused: list[dict[str, Any]] = []
-    comparisons = [
-        c.as_json() for c in compare_all(found, config.comparisons, config.confidence, refused, given.walks)
-    ]
+    comparisons = [c.as_json() for c in compare_all(found, config.comparisons, config.confidence, refused, given.walks)]
     made = ancestry([*of, *judged])
     several = len(found) > 1
     asked = {a.entry["fingerprint"]: a.entry["settings"] for a in answers}

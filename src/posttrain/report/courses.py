@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def _course(name: str, sweep: Sweep, benchmark: str, analytics: Mapping[str, Any
         says=tuple(_sentences(said)) if said else (),
         accuracy=_accuracy(entries, best),
         scores=_scores(entries, said, best) if entries else None,
-        panels=tuple(_panels(steps, series)),
+        panels=tuple(measure_panels(steps, series)),
         measures=_measures(steps, series),
         facts={
             "sweep": name,
@@ -180,7 +181,8 @@ def _difference(c: Mapping[str, Any] | None) -> tuple[str, str]:
     return f"{points(c['difference'])} [{points(low)}, {points(high)}]", p
 
 
-def _panels(steps: Sequence[int], series: Mapping[str, Any]) -> Iterator[Panel]:
+def measure_panels(steps: Sequence[int], series: Mapping[str, Any]) -> Iterator[Panel]:
+    """The measures of analytics.json as charts, those together that belong together."""
     for title, names, share in PANELS:
         lines = [_line(label, steps, series[name], share) for name, label in names.items() if name in series]
         drawn = tuple(line for line in lines if len(line.xs) > 1)
@@ -191,7 +193,7 @@ def _panels(steps: Sequence[int], series: Mapping[str, Any]) -> Iterator[Panel]:
 def _line(name: str, steps: Sequence[int], one: Mapping[str, Any], share: bool) -> Series:
     """A measure's course; steps at which it can't be told are left out."""
     courses = zip(steps, one["value"], one["low"], one["high"], strict=True)
-    known = [(float(step), value, low, high) for step, value, low, high in courses if value is not None]
+    known = [tuple(map(float, one)) for one in courses if None not in one and all(map(math.isfinite, one))]
     top = 1.0 if share else float("inf")
     return Series(
         name,

@@ -111,7 +111,8 @@ def _table(task: str, benchmark: str, other: str | None, entries: Sequence[Entry
     if task == "quality":
         criteria = tuple(entries[0]["scores"])
         rated = [
-            (*_whose(e), _mean(e["overall"]), *(_mean(e["scores"].get(c)) for c in criteria), *_lost(e)) for e in entries
+            (*_whose(e), _mean(e["overall"]), *(_mean(e["scores"].get(c)) for c in criteria), *_lost(e))
+            for e in entries
         ]
         header = ("model", "n", "overall", *criteria, "not read")
         return Table(title, header, tuple(rated), note=_intervals(entries))

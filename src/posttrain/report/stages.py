@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from posttrain.report.lineage import Made
 
 
-def report(
-    config: ReportConfig, of: list[Scores], work: Workspace, judged: list[Judgements] | None = None
-) -> Report:
+def report(config: ReportConfig, of: list[Scores], work: Workspace, judged: list[Judgements] | None = None) -> Report:
     """Reads evaluations and what made their models; generates nothing and loads no model.
 
     of: evaluations and sweeps. judged: what judges say of them.

@@ -13,7 +13,7 @@ from posttrain.report.selection import Selection
 from posttrain.report.words import brief, duration, plain
 
 
-(frozen=True)
+@dataclass(frozen=True)
 class Table:
     """Rows of text under a header; the first column names its row. words: further columns that hold words and are
     set to the left, where numbers are set to the right. note: what must be known to read it."""

@@ -28,10 +28,11 @@ RISING = {0: 0.1, 50: 0.3, 100: 0.5, 150: 0.55}
 
 
 def written(folder: Path, *of: Scores, judged: list[Judgements] | None = None) -> tuple[dict[str, Any], str, str]:
-    """(report.json, report.html, report.md)."""
+    """(report.json, report.html, report.md without the backslashes before brackets and underscores)."""
     made = report(ReportConfig(), list(of), Workspace(folder, quiet=True), judged)
     told = json.loads((made.path / "report.json").read_text())
-    return told, (made.path / "report.html").read_text(), (made.path / "report.md").read_text()
+    markdown = (made.path / "report.md").read_text()
+    return told, (made.path / "report.html").read_text(), re.sub(r"\\([\[\]_|])", r"\1", markdown)
 
 
 def told(*of: Scores, judged: list[Judgements] | None = None, **config: Any) -> dict[str, Any]:
@@ -77,7 +78,8 @@ def test_the_best_step_never_stands_with_the_score_that_chose_it_alone(tmp_path:
     _, html, _ = written(tmp_path / "half" / "report", swept)
     best = json.loads((swept.path / "sweep.json").read_text())["says"]["data/test"]["best"]
     assert best["held_out"]["n"] == 30
-    assert f"on the other 30 {100 * best['held_out']['accuracy']:.1f} % [" in html
+    assert f"{100 * best['held_out']['accuracy']:.1f} % [" in html
+    assert "] on the other 30" in html
     whole = make_sweep(tmp_path / "whole", RISING, share=1.0)
     _, html, _ = written(tmp_path / "whole" / "report", whole)
     assert "on all 60 problems, on which it was chosen; that flatters it" in html
@@ -91,7 +93,7 @@ def test_the_best_step_is_held_against_the_last_where_it_was_not_chosen() -> Non
         "held_out": {"n": 30, "accuracy": 0.4, "interval": [0.25, 0.55], "against_last": against},
     }
     assert best_in_words(best) == (
-        "best step 50: 50.0 % on the 30 problems it was chosen on; on the other 30 40.0 % [25.0, 55.0], there better "
+        "best step 50: 50.0 % on the 30 problems it was chosen on, 40.0 % [25.0, 55.0] on the other 30, there better "
         "than the last step (+10.0 points [+2.0, +18.0], p = 0.012)"
     )
 

@@ -31,8 +31,8 @@ def best_in_words(best: Mapping[str, Any]) -> str:
         )
     low, high = held_out["interval"]
     text = (
-        f"best step {best['step']:,}: {percent(chosen['accuracy'])} on the {chosen['n']:,} problems it was chosen on; "
-        f"on the other {held_out['n']:,} {percent(held_out['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
+        f"best step {best['step']:,}: {percent(chosen['accuracy'])} on the {chosen['n']:,} problems it was chosen on, "
+        f"{percent(held_out['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] on the other {held_out['n']:,}"
     )
     against = held_out.get("against_last")
     if against is None:

@@ -11,14 +11,15 @@ from posttrain.evals.sweep.words import best_in_words, trend_in_words
 from posttrain.explorer.library import Series as SampleSeries
 from posttrain.explorer.site import Site
 from posttrain.explorer.text import plain
-from posttrain.report.curves import Panel, Series
+from posttrain.report.courses import measure_panels
+from posttrain.report.curves import Panel
 
 LARGEST = 16 * 2**20  # bytes of a file that is still opened
 
 
 @dataclass(frozen=True)
 class Course:
-    """Sentences, and a chart of every measure."""
+    """Sentences, and charts of the measures."""
 
     said: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
@@ -33,7 +34,8 @@ def course_of(site: Site, series: SampleSeries) -> Course:
     try:
         told = _read(site, found.path / "sweep.json")
         said = _said(told.get("says", {}).get(benchmark) or {}, told.get("steps", ()))
-        panels = _panels(_read(site, found.path / "analytics.json").get(benchmark) or {})
+        measured = _read(site, found.path / "analytics.json").get(benchmark) or {}
+        panels = list(measure_panels(measured.get("steps", ()), measured.get("series", {})))
     except (ValueError, LookupError, TypeError, AttributeError):
         return Course()
     return Course(tuple(said), tuple(panels))
@@ -58,15 +60,3 @@ def _said(says: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[s
         f"Step {plain(r['label'], 40)} was left out: {plain(r['reason'], 200)}." for r in says.get("refused", ())
     ]
     return sentences
-
-
-def _panels(told: Mapping[str, Any]) -> list[Panel]:
-    steps = [float(s) for s in told.get("steps", ())]
-    panels = []
-    for name, measure in told.get("series", {}).items():
-        means = plain(measure.get("means") or name, 90)
-        known = [(x, float(y)) for x, y in zip(steps, measure["value"], strict=True) if y is not None]
-        if len(known) > 1:
-            line = Series(plain(name, 40), tuple(x for x, _ in known), tuple(y for _, y in known))
-            panels.append(Panel(means[:1].upper() + means[1:], "step", (line,), means.startswith("share")))
-    return panels

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals import Answers, names_of
+from posttrain.evals import Answers, distinct_names
 from posttrain.evals.sweep.store import is_sweep
 from posttrain.store import Samples, Scores
 
@@ -22,17 +22,15 @@ class Given:
 def read_given(of: Sequence[Scores], named: Collection[str]) -> Given:
     """Every model of evaluations, and of each sweep the first and the last checkpoint and those that are `named`.
 
-    A checkpoint whose label stands in several evaluations gets its sweep's name in front (sweep-sft:step-000050), as in
-    judge.json. Of a sweep the ends are no choice: a step that was chosen by its score would stand here flattered.
+    Checkpoints are called as in judge.json where several sweeps stand together (sweep-sft:step-000050). The ends of a
+    sweep are no choice: a step that was chosen by its score would stand here flattered.
     """
-    names = names_of(of)
     listed = [one.read().get("entries", []) for one in of]
-    labels = [label for entries in listed for label in {entry["model"] for entry in entries}]
     answers: list[Answers] = []
     walks: list[tuple[str, str]] = []
-    for one, name, entries in zip(of, names, listed, strict=True):
+    for one, names, entries in zip(of, distinct_names(of), listed, strict=True):
         swept = is_sweep(one.path)
-        called = {e["model"]: _called(name, e["model"], labels) if swept else e["model"] for e in entries}
+        called = names if swept else {name: name for name in names}
         wanted = set(called.values())
         if swept and entries:
             first, last = _ends(entries, called)
@@ -40,10 +38,6 @@ def read_given(of: Sequence[Scores], named: Collection[str]) -> Given:
             wanted = {first, last} | (set(named) & wanted)
         answers += [_read(one, entry, called[entry["model"]]) for entry in entries if called[entry["model"]] in wanted]
     return Given(answers, tuple(walks))
-
-
-def _called(name: str, label: str, labels: Sequence[str]) -> str:
-    return f"{name}:{label}" if labels.count(label) > 1 else label
 
 
 def _ends(entries: Sequence[dict[str, Any]], called: dict[str, str]) -> tuple[str, str]:

@@ -117,15 +117,19 @@ def _table(task: str, benchmark: str, other: str | None, entries: Sequence[Entry
         header = ("model", "n", "overall", *criteria, "not read")
         return Table(title, header, tuple(rated), note=_intervals(entries))
     if task in ("preference", "win_rate"):
-        header = ("model", "n", RATES[task], "length-controlled", "won", "tied", "lost", "first taken", "longer taken")
-        return Table(title, (*header, "not read"), tuple(map(_pairs_row, entries)), note=_intervals(entries))
+        length = any(e.get("length_controlled") for e in entries)
+        header = ("model", "n", RATES[task], *(("length-controlled",) if length else ()), "won", "tied", "lost")
+        rows = [_pairs_row(e, length) for e in entries]
+        return Table(title, (*header, "first taken", "longer taken", "not read"), tuple(rows), note=_intervals(entries))
     kappa = any("with_grader" in e for e in entries)
-    header = ("model", "n", RATES[task], "were the rest wrong to right", *(("kappa with the grader",) if kappa else ()))
+    lost = any(e["judgements"] > e["ok"] for e in entries)
+    bounds = ("if the rest were wrong to right",) if lost else ()
+    header = ("model", "n", RATES[task], *bounds, *(("kappa with the grader",) if kappa else ()))
     rows = [
         (
             *_whose(e),
             rate(e["rate"], e["interval"]),
-            f"{percent(e['bounds'][0])} to {percent(e['bounds'][1])}" if e["judgements"] > e["ok"] else "–",
+            *((f"{percent(e['bounds'][0])} to {percent(e['bounds'][1])}",) if lost else ()),
             *((_kappa(e.get("with_grader")),) if kappa else ()),
             *_lost(e),
         )
@@ -154,17 +158,22 @@ def _kappa(one: Entry | None) -> str:
     return mean(one["kappa"], one["interval"]) if one is not None else "–"
 
 
-def _pairs_row(e: Entry) -> tuple[str, ...]:
-    controlled, place, length = e.get("length_controlled"), e["position_bias"], e["length_bias"]
+def _pairs_row(e: Entry, length_controlled: bool) -> tuple[str, ...]:
+    place, length = e["position_bias"], e["length_bias"]
     return (
         *_whose(e),
         rate(e["rate"], e["interval"]),
-        rate(controlled["win_rate"], (controlled["low"], controlled["high"])) if controlled else "–",
+        *((_controlled(e),) if length_controlled else ()),
         *(f"{e[name]:,}" for name in ("wins", "ties", "losses")),
         percent(place["first"]) if place else "–",
         percent(length["longer"]) if length else "–",
         *_lost(e),
     )
+
+
+def _controlled(e: Entry) -> str:
+    told = e.get("length_controlled")
+    return rate(told["win_rate"], (told["low"], told["high"])) if told else "–"
 
 
 def _panels(task: str, benchmark: str, other: str | None, entries: Sequence[Entry]) -> Iterator[Panel]:

@@ -19,7 +19,10 @@ def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
     ys = [y for s in panel.series for y in (*s.ys, *s.low, *s.high)]
     x_ticks = nice_ticks(min(xs), max(xs), 6)
     # A share is drawn from 0, and one that is 0 all along still has an axis that says so.
-    y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5) if panel.share else nice_ticks(min(ys), max(ys), 5)
+    if panel.share:
+        y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5)
+    else:
+        y_ticks = nice_ticks(min(ys), max(ys), 5) if any(ys) else nice_ticks(0.0, 1.0, 5)
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
     y_low, y_high = y_ticks[0], y_ticks[-1]
 

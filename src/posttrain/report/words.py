@@ -36,6 +36,11 @@ def steady(text: str) -> str:
     return text.replace(" < ", "\u00a0<\u00a0").replace(" = ", "\u00a0=\u00a0")
 
 
+def tight(text: str) -> str:
+    """Numbers with their signs and intervals kept on one line each: "52.0 % [47.6, 56.4]" breaks before the bracket."""
+    return text.replace(" %", "\u00a0%").replace(", ", ",\u00a0").replace("< ", "<\u00a0")
+
+
 def duration(seconds: float | None) -> str:
     """75.2 → "1 min 15 s"."""
     if seconds is None:

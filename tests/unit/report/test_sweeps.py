@@ -156,12 +156,11 @@ def test_two_sweeps_are_told_apart_and_their_last_steps_compared(tmp_path: Path)
     first = make_sweep(tmp_path / "a", RISING)
     second = make_sweep(tmp_path / "b", {0: 0.1, 50: 0.2, 100: 0.2})
     found, html, _ = written(tmp_path / "report", first, second)
-    assert [m["name"] for m in found["models"]][:2] == ["a/sweep-rl:step-000000", "step-000150"]
-    assert ("step-000150", "a/sweep-rl:x") not in [(c["a"], c["b"]) for c in found["comparisons"]]
+    assert [m["name"] for m in found["models"]][:2] == ["a/sweep-rl:step-000000", "a/sweep-rl:step-000150"]
     assert [(c["a"], c["b"]) for c in found["comparisons"]] == [
-        ("a/sweep-rl:step-000000", "step-000150"),
+        ("a/sweep-rl:step-000000", "a/sweep-rl:step-000150"),
         ("b/sweep-rl:step-000000", "b/sweep-rl:step-000100"),
-        ("step-000150", "b/sweep-rl:step-000100"),
+        ("a/sweep-rl:step-000150", "b/sweep-rl:step-000100"),
     ]
     assert [c["sweep"] for c in found["courses"]] == ["a/sweep-rl", "b/sweep-rl"]
     judged = opinions(tmp_path / "judged", first, second)
@@ -170,6 +169,8 @@ def test_two_sweeps_are_told_apart_and_their_last_steps_compared(tmp_path: Path)
     assert len(models) == len(set(models)) == 7, "two runs' checkpoints are not judged as one"
     _, html, _ = written(tmp_path / "both", first, second, judged=[judged])
     assert "b/sweep-rl judged correct" in html
+    line = re.search(r"a/sweep-rl judged correct</title>", html)
+    assert line, "all checkpoints of a sweep are one line, also those whose step the other has not"
 
 
 def test_sweeps_over_different_problem_sets_are_not_compared_and_both_told(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def _draw(panel: Panel, axes: Axes) -> None:
         axes.axvline(panel.mark[0], color="#9ca3af", linewidth=1, linestyle=(0, (3, 3)), label=panel.mark[1])
     axes.set_title(panel.title + (" (%)" if panel.share else ""), loc="left", fontsize=10, color=INK)
     axes.set_xlabel(panel.x_label, fontsize=9)
+    if all(float(x).is_integer() for s in panel.series for x in s.xs):
+        axes.locator_params(axis="x", integer=True)  # steps: there is none between two
     if panel.share:
         axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)

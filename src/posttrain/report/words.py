@@ -67,7 +67,7 @@ def brief(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {brief(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(brief, value))
+        return ", ".join(map(brief, value)) or "none"
     return str(value)
 
 

@@ -57,6 +57,7 @@ def sweep(
     return Scores(work.dir)
 
 
+sweep.version = 2  # type: ignore[attr-defined]
 sweep.forecast = forecast  # type: ignore[attr-defined]
 
 

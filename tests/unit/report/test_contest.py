@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.report.fake_run import HOSTILE, _given, _stage, samples_of, write_scores
+from tests.unit.report.fake_run import HOSTILE, _stage, given, samples_of, write_scores
 
 from posttrain.errors import DataError, RecipeError
 from posttrain.report.contest import ContestConfig, contest, way_of
@@ -39,7 +39,7 @@ def run_of(run: Path, ways: dict[str, list[float]], n: int = 400, tokens: dict[s
                 },
             }
             write_json(run / chosen / "curation.json", {"steps": [step]})
-            inputs = {"traces": _given(run, chosen)}
+            inputs = {"traces": given(run, chosen)}
             _stage(run, model, "sft", "checkpoint", inputs, {"steps": 50, "tokens": 6 * total}, 2.0)
             answers[model] = samples_of(model, accuracy, n)
     return write_scores(run, answers)

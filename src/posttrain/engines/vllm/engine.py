@@ -226,7 +226,11 @@ class VLLMEngine:
     def _wake(self) -> None:
         if self._asleep:
             for replica in self.replicas:
-                replica.post("/wake_up")
+                try:
+                    replica.post("/wake_up")
+                except EngineError:
+                    if not replica.is_dead():  # else whatever it is asked next finds it out, and sees to it
+                        raise
             self._asleep = False
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from posttrain.engines.vllm.weights import (
 from posttrain.errors import EngineError
 from posttrain.hub import resolve_model
 from posttrain.models import load_model
+from posttrain.models.base import is_adapter
 from posttrain.store import Checkpoint
 
 
@@ -72,6 +73,8 @@ class Serving:
         if isinstance(source, Checkpoint):
             module: nn.Module = load_model(source.ref, revision=source.revision, dtype=self.dtype)
             folder = resolve_model(source.ref, source.revision)
+            if is_adapter(folder):
+                folder = self.folders.write(module, version)
         else:
             module = source
             folder = self.folders.write(module, version)

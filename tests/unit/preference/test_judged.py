@@ -43,8 +43,8 @@ def by_length(ask: Ask, attempt: int) -> str:
 
 def the_longer(ask: Ask, attempt: int) -> str:
     first, second = ask.shown
-    verdict = "tie" if len(first) == len(second) else "first" if len(first) > len(second) else "second"
-    return json.dumps({"reason": "r", "verdict": verdict})
+    better = "tie" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
+    return json.dumps({"reason": "r", "better": better})
 
 
 def right_by_gold(ask: Ask, attempt: int) -> str:

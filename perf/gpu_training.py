@@ -1,10 +1,10 @@
 """Steps of SFT and of RL on a GPU: ``python -m perf.gpu_training [--json FILE] [--only sft,rl]``; ``--tiny`` on a CPU.
 
-The shapes of Qwen2.5-0.5B and 1.5B with random weights, every weight trained in bfloat16 autocast by AdamW. SFT takes 16,384
-tokens a step in documents of 512; RL takes 512 episodes of 1,024 tokens (64 prompts of 128 tokens x 8), told by phase. The
-peer is a plain transformers loop on the same weights, tokens and precision, by turns: the model's own loss; for RL
-`generate` and whole logits. First losses must agree. TRL is not in it: it stands in no GPU image that we know of. Utilisation is
-6 operations per weight and token, and attention's, over the nominal speed of the card. Exits with 1 where losses differ.
+The shapes of Qwen2.5-0.5B and 1.5B with random weights, every weight trained in bfloat16 autocast by AdamW. SFT takes
+16,384 tokens a step in documents of 512; RL takes 512 episodes of 1,024 tokens (64 prompts of 128 tokens x 8), told by
+phase. The peer is a plain transformers loop on the same weights, tokens and precision, by turns: the model's own loss;
+for RL `generate` and whole logits. First losses must agree; exits with 1 where they don't. Utilisation is 6 operations
+per weight and token, and attention's, over the nominal speed of the card. TRL is left out.
 """
 
 from __future__ import annotations
@@ -196,9 +196,7 @@ def rl(results: Results, name: str, shape: dict[str, int], device: str, sizes: S
     return agree(results, f"RL {name}", mine, theirs)
 
 
-def plain_policy_step(
-    trained: Trained, episodes: list[Rollout], micro: int, optimizer: torch.optim.Optimizer
-) -> float:
+def plain_policy_step(trained: Trained, episodes: list[Rollout], micro: int, optimizer: torch.optim.Optimizer) -> float:
     """−A·logπ, mean over tokens, by whole logits and padded micro-batches."""
     device, total = trained.device, sum(sum(e.mask) for e in episodes)
     value = 0.0
@@ -242,7 +240,7 @@ def run(only: set[str], device: str, *, tiny: bool) -> tuple[Results, bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="sft,rl", help="sft, rl, or both")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model and a few tokens, also on a CPU: does it run?")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, also on a CPU: does it run?")
     parser.add_argument("--json", type=Path, help="write the measurement here")
     options = parser.parse_args()
     if not (options.tiny or torch.cuda.is_available()):

@@ -94,8 +94,8 @@ def examples(config: ExamplesConfig, work: Workspace, without: Problems | None =
             samples.append(sample)
     if not samples:
         raise DataError(
-            f"{config.source}: of its rows {left_out} ask a held-out problem and {unreadable} can't be learned from, so "
-            "that none is left. Give other rows."
+            f"{config.source}: of its rows {left_out} ask a held-out problem and {unreadable} can't be learned from, "
+            "so that none is left. Give other rows."
         )
     work.write_table("samples.parquet", samples_to_tables(samples)[0])
     several = sum(len([t for t in s.extra.get("messages", ()) if t["role"] == "user"]) > 1 for s in samples)

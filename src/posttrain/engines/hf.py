@@ -169,10 +169,9 @@ def context_of(config: Any) -> int:
 
 def load_into(model: nn.Module, source: Checkpoint | nn.Module) -> None:
     """Copy the weights of `source` into `model`; nothing to do where they are the same module."""
-    if isinstance(source, Checkpoint):
-        source = load_model(source.ref, revision=source.revision)
-    if source is not model:
-        model.load_state_dict(source.state_dict())
+    found: nn.Module = load_model(source.ref, revision=source.revision) if isinstance(source, Checkpoint) else source
+    if found is not model:
+        model.load_state_dict(found.state_dict())
 
 
 def _config(sampling: Sampling, stops: Stops, limit: int, pad_id: int) -> GenerationConfig:

@@ -144,6 +144,13 @@ def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float
     return RUNTIME_BYTES + width * (2 * shape.parameters + shape.kv_values * tokens)
 
 
+def sampler_bytes(shape: Shape, tokens: float, dtype: str) -> float:
+    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`, in
+    the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
+    width = 2 if dtype == "bfloat16" and on_gpu() else 4
+    return width * (shape.parameters + shape.kv_values * tokens)
+
+
 def weights_bytes(shape: Shape) -> float:
     """A model folder on disk, float32."""
     return 4.0 * shape.parameters + 1e5

@@ -59,7 +59,7 @@ def supports(model: nn.Module) -> bool:
 def altered_module(inner: nn.Module) -> str | None:
     """Which module has hooks or a forward of its own: somebody expects it to be called (FSDP, a profiler, steering).
 
-    Not looked at are the embedding, on which PEFT hangs for a gradient's sake, and hooks of transformers that only watch.
+    Not looked at are the embedding, on which PEFT hangs for a gradient's sake, and transformers' hooks that only watch.
     """
     for name, module in inner.named_modules():
         if name == "model.embed_tokens":

@@ -34,7 +34,8 @@ def judged_answers(answers: Sequence[Samples | Scores], judged: Sequence[Judgeme
                 "judged: samples: NAME of a stage eval."
             )
         for part in (*read_answers([one]), *read_ungraded([one])):
-            names = (part.model, f"{one.label}:{part.model}")  # the latter where two evaluations have a model of one name
+            # The latter where two evaluations have a model of one name.
+            names = (part.model, f"{one.label}:{part.model}")
             for s in part.samples:
                 keys = [(name, part.benchmark, s.problem_id, s.index) for name in names]
                 yield dataclasses.replace(s, reward=next((found[key] for key in keys if key in found), None))
@@ -47,8 +48,8 @@ def opinions(judged: Sequence[Judgements]) -> dict[Key, float]:
     tasks = sorted({row["task"] for row in rows})
     if len(tasks) > 1:
         raise DataError(
-            f"the judgements are of several tasks ({', '.join(tasks)}), whose numbers can't be compared. Judge with one "
-            "of them for pairs."
+            f"the judgements are of several tasks ({', '.join(tasks)}), whose numbers can't be compared. Judge with "
+            "one of them for pairs."
         )
     said: dict[Key, list[float]] = {}
     for row in rows:

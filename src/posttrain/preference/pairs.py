@@ -63,8 +63,8 @@ def _nothing(by_problem: dict[str, list[Sample]], rows: int, config: PairsConfig
         }[config.by]
     return (
         f"of {len(by_problem)} problems none has a better and a worse answer: each was answered once, or all its "
-        "answers scored the same. Sample more answers per problem (n; a judge looks at as many as its `samples` says), or "
-        "other problems."
+        "answers scored the same. Sample more answers per problem (n; a judge looks at as many as its `samples` says), "
+        "or other problems."
     )
 
 

@@ -50,7 +50,9 @@ def test_parity_prints_both_paths_and_holds(checkpoint: str) -> None:
     numbers = json.loads(result.output)
     assert numbers["sampled"]["tokens"] == 30
     assert numbers["scored"]["max"] < 1e-4
-    narrow = CliRunner().invoke(parity, [checkpoint, "--prompts", "3", "--tokens", "10", "--dtype", "bfloat16", "--json"])
+    narrow = CliRunner().invoke(
+        parity, [checkpoint, "--prompts", "3", "--tokens", "10", "--dtype", "bfloat16", "--json"]
+    )
     assert narrow.exit_code == 0
     told = json.loads(narrow.output)
     assert (told["of"], told["tolerance"]) == ("mean", 0.01)

@@ -205,7 +205,7 @@ def test_a_missing_key_and_a_key_in_the_config_are_refused(monkeypatch: pytest.M
     with pytest.raises(EngineError, match=r"NO_SUCH_KEY.*is not set.*export"):
         OpenAIEngine(ServerConfig(url="http://x/v1", model="m", key_env="NO_SUCH_KEY"))
     monkeypatch.setenv("COPIED_KEY", "sk-planted\u200b9d2f7a6b5c")
-    with pytest.raises(EngineError, match="COPIED_KEY.*no HTTP header can carry") as caught:
+    with pytest.raises(EngineError, match=r"COPIED_KEY.*no HTTP header can carry") as caught:
         OpenAIEngine(ServerConfig(url="http://x/v1", model="m", key_env="COPIED_KEY"))
     assert "9d2f7a6b5c" not in str(caught.value)
     with pytest.raises(EngineError, match="not the name of an environment variable") as caught:

@@ -88,8 +88,8 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, monkeypatch: p
     opinions = judged(scores, tmp_path / "judged", right_by_gold, monkeypatch)
     with pytest.raises(RecipeError, match="belong together"):
         pairs(PairsConfig(), [scores], Workspace(tmp_path / "unread", quiet=True), [opinions])
+    found = Samples(scores.path / "base" / "data-test")
     with pytest.raises(DataError, match="a judge looks at evaluations"):
-        found = Samples(scores.path / "base" / "data-test")
         pairs(PairsConfig(by="judge"), [found], Workspace(tmp_path / "samples", quiet=True), [opinions])
     others = ungraded(tmp_path / "others", ANSWERS)
     with pytest.raises(DataError, match="the judge said nothing of any of the 6 answers"):

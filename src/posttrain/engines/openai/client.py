@@ -68,8 +68,8 @@ class Client:
             if self._closed.wait(pause):
                 raise EngineError(f"{url}: the engine was closed while a request waited.")
         raise EngineError(
-            f"{hide(f'{url} {fact}', self._key)}, {self.config.retries + 1} times. Look whether the server is up, lower "
-            "server.concurrency, or raise server.retries; what is finished is kept."
+            f"{hide(f'{url} {fact}', self._key)}, {self.config.retries + 1} times. Look whether the server is up, "
+            "lower server.concurrency, or raise server.retries; what is finished is kept."
         )
 
     def _said(self, answer: httpx.Response) -> str:

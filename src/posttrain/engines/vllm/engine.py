@@ -250,7 +250,8 @@ class VLLMEngine:
 def _whole(source: Checkpoint | nn.Module, dtype: str) -> Checkpoint | nn.Module:
     """An adapter's folder as the module that it makes of its base, since the server loads whole models."""
     if isinstance(source, Checkpoint) and is_adapter(resolve_model(source.ref, source.revision)):
-        return load_model(source.ref, revision=source.revision, dtype=dtype)
+        merged: nn.Module = load_model(source.ref, revision=source.revision, dtype=dtype)
+        return merged
     return source
 
 

@@ -24,6 +24,8 @@ from posttrain.engines.native.noise import sample_key
 from posttrain.engines.vllm import VLLMConfig
 from posttrain.engines.vllm.server import Launch, environment_variables, find_environment, gpus_of_replicas
 from posttrain.errors import EngineError
+from posttrain.models.config import LoraConfig
+from posttrain.models.lora import add_lora
 
 PROMPTS = [Prompt(f"p{i}", (1, 2, 3), seed=i) for i in range(10)]
 SAMPLING = Sampling(n=2, max_tokens=8)
@@ -235,8 +237,11 @@ def test_a_context_longer_than_the_models_is_refused(opened: Opener) -> None:
 
 
 def adapted() -> Any:
-    peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
-    return peft.get_peft_model(tiny("qwen2"), peft.LoraConfig(r=2, target_modules=["q_proj"])).eval()
+    """As training has it: the adapters stand inside the model."""
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
+    model = tiny("qwen2")
+    add_lora(model, LoraConfig(rank=2, targets=["q_proj"]), seed=0)
+    return model
 
 
 ANYTHING = 1e9  # a tolerance under which the stand-in's -1 of every token will do

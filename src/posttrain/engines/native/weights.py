@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posttrain.engines.native.adapters import UnsupportedError, active, projection
+from posttrain.engines.native.adapters import UnsupportedError, active, causal_model, projection
 from posttrain.engines.native.kernel import Kernel, load_kernel
 from posttrain.engines.native.products import FEW, Product
+from posttrain.models.forward import KNOWN, altered_module
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
 
@@ -87,6 +88,9 @@ def read_shape(model: nn.Module) -> Shape:
     kind = getattr(config, "model_type", "?")
     if kind not in SUPPORTED:
         raise UnsupportedError(f"its model_type is {kind!r}, not one of {', '.join(SUPPORTED)}")
+    own = type(causal_model(model)).__name__
+    if own not in KNOWN:
+        raise UnsupportedError(f"it is a {own}, which may compute something else than {', '.join(KNOWN)}")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         raise UnsupportedError(f"it has layers of type {', '.join(sorted(kinds - {'full_attention'}))}")
@@ -130,9 +134,11 @@ def read_weights(
     """Lay out the module's present weights for at most `rows` running samples.
 
     Few rows read the module's own matrices (only q and k are copied); for many they are packed, which takes some
-    milliseconds for a small model.
+    milliseconds for a small model. UnsupportedError where the modules do more than their weights say.
     """
     source: Any = model
+    if (altered := altered_module(model)) is not None:
+        raise UnsupportedError(f"its module {altered!r} has hooks or a forward of its own")
     with torch.inference_mode():
         embed, head = active(source.model.embed_tokens).weight, projection(source.lm_head)
         kind = dtype or head[0].dtype

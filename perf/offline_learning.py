@@ -54,7 +54,9 @@ def sft(where: Path, seed: int, folder: Path, a: Amounts, problems: Artifact) ->
     return stage("sft", where, config, seed=seed, model=base, traces=traces, problems=problems)
 
 
-def preferred(name: str, where: Path, seed: int, folder: Path, o: Offline, problems: Artifact, model: Artifact) -> Artifact:
+def preferred(
+    name: str, where: Path, seed: int, folder: Path, o: Offline, problems: Artifact, model: Artifact
+) -> Artifact:
     """Samples of the model's own, pairs of them, and a training on these; another seed is another draw of all."""
     asked = {"limit": o.sampled, "n": 8, "max_tokens": 64}
     sampled = stage("sample", folder / f"sampled-{seed}", asked, seed=seed, model=model, problems=problems)

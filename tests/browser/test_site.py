@@ -1,4 +1,4 @@
-"""The documentation's site in a real browser, wide and narrow: formulas drawn, nothing cut off, nothing asked of others."""
+"""The documentation's site in a real browser, wide and narrow: formulas drawn, nothing cut off, nobody asked."""
 
 from __future__ import annotations
 

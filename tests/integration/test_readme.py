@@ -190,4 +190,3 @@ def anchors(page: Path) -> set[str]:
     """The anchors that a Markdown viewer makes of headings: lower case, punctuation dropped, spaces to hyphens."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
-

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from sphinx.cmd.build import build_main
-
 from tools.docsite.assemble import assemble
 from tools.docsite.check import problems
 

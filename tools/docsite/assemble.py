@@ -1,7 +1,7 @@
 """Puts the site's sources together: docs/ as it stands, and the project's pages from outside of it.
 
-The navigation is docs/index.md itself: each of its lists under a heading is a part of the sidebar, in that order. A page
-``x.md`` has under it those pages of the folder ``x/`` that it links to.
+The navigation is docs/index.md itself: each of its lists under a heading is a part of the sidebar, in that order. A
+page ``x.md`` has under it those pages of the folder ``x/`` that it links to.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from tools.reference.text import NOTICE, code, docstring, escaped, fenced, table
 
 from posttrain.cli import VERBS, WITH_FLAGS, LazyGroup, cli
 from posttrain.registry import STAGES
-from tools.reference.text import NOTICE, code, docstring, escaped, fenced, table
 
 
 def page() -> str:
@@ -18,8 +18,8 @@ def page() -> str:
     parts = [
         "# Commands\n\n",
         NOTICE,
-        "`posttrain VERB --help` says the same. `KEY=VALUE` sets a key, in YAML: `lr=1e-4`, `models='[a, b]'`. What the "
-        "user did wrong ends with one message and exit code 2, an interruption with 130.\n\n",
+        "`posttrain VERB --help` says the same. `KEY=VALUE` sets a key, in YAML: `lr=1e-4`, `models='[a, b]'`. What "
+        "the user did wrong ends with one message and exit code 2, an interruption with 130.\n\n",
         table(("verb", ""), ((f"[`{name}`](#{name})", escaped(words)) for name, words in VERBS.items())),
     ]
     assert isinstance(cli, LazyGroup)
@@ -73,7 +73,8 @@ def _value(one: click.Option) -> str:
     if isinstance(kind, click.IntRange | click.FloatRange):
         low = "" if kind.min is None else f" {'>' if kind.min_open else '≥'} {kind.min:g}"
         high = "" if kind.max is None else f" {'<' if kind.max_open else '≤'} {kind.max:g}"
-        return f"{'whole number' if isinstance(kind, click.IntRange) else 'number'}{low}{',' if low and high else ''}{high}"
+        word = "whole number" if isinstance(kind, click.IntRange) else "number"
+        return f"{word}{low}{',' if low and high else ''}{high}"
     if one.metavar:
         return code(one.metavar)
     return {"integer": "whole number", "float": "number"}.get(kind.name, kind.name)

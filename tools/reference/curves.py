@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain.evals.table import p_value, percent, points
 from tools.reference.text import code, table
+
+from posttrain.evals.table import p_value, percent, points
 
 RESULTS = "perf/results/*learning*.json"
 HOW = "[measurements](../../perf/README.md) says how one is taken"
@@ -78,11 +79,12 @@ def _how(one: Measured, root: Path, page: Path) -> str:
     a, m = one.amounts, one.facts
     link = os.path.relpath(root / one.file, page.parent)
     how = one.how or (
-        f"From one SFT checkpoint of a tiny model (hidden {a['hidden']}, {a['layers']} layers): {a['steps']} updates of "
-        f"{a['prompts']} problems × 8 rollouts at a rate of {a['rate']:g}."
+        f"From one SFT checkpoint of a tiny model (hidden {a['hidden']}, {a['layers']} layers): {a['steps']} updates "
+        f"of {a['prompts']} problems × 8 rollouts at a rate of {a['rate']:g}."
     )
     return (
-        f"{how} The synthetic task, levels 1 and 2. The line is the greedy accuracy on 256 validation problems, the mean of the seeds, the band their range; the table "
+        f"{how} The synthetic task, levels 1 and 2. The line is the greedy accuracy on 256 validation problems, "
+        "the mean of the seeds, the band their range; the table "
         f"compares the end with the start, paired, on {a['test']:,} other problems. {m['cpu']}, {m['threads']} "
         f"thread{'s' if m['threads'] > 1 else ''}, torch {m['versions']['torch']}; commit {m['commit']}: "
         f"[{Path(one.file).name}]({link})."
@@ -122,7 +124,8 @@ def _svg(one: Measured, name: str) -> str:
         return f"{x:.1f},{y:.1f}"
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff"/>',
     ]
     ticks = range(round(floor * 100), round(ceiling * 100) + 1, 10)
@@ -154,7 +157,9 @@ def _legend(name: str, others: Sequence[str]) -> list[str]:
     parts = []
     for i, (colour, words) in enumerate(entries):
         y = HEIGHT - BOTTOM - 12 - 18 * (len(entries) - 1 - i)
-        parts.append(f'<line x1="{WIDTH - 236}" x2="{WIDTH - 214}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.4"/>')
+        parts.append(
+            f'<line x1="{WIDTH - 236}" x2="{WIDTH - 214}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.4"/>'
+        )
         parts.append(_text(WIDTH - 206, y + 4, words, "start"))
     return parts
 

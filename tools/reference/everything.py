@@ -17,7 +17,7 @@ def generated(root: Path) -> dict[str, str]:
         "docs/reference/commands.md": commands.page(),
         "docs/reference/names.md": names.page(),
         "docs/reference/python.md": python.overview(),
-        "docs/reference/recipes.md": recipes.page(),
+        "docs/reference/recipes.md": recipes.page(root),
         "docs/reference/files.md": files.page(),
         **{f"docs/reference/stages/{name}.md": text for name, text in stages.pages().items()},
         **{f"docs/reference/python/{name}.md": text for name, text in python.pages(root).items()},

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tools.reference.text import NOTICE, code, table
 
 from posttrain.curate.ledger import ledger
 from posttrain.curate.rows import Rows
@@ -15,7 +16,6 @@ from posttrain.judge.asks import judgements_schema
 from posttrain.records import problem_schema, sample_schema, verdict_schema
 from posttrain.rl.journal import write_tokens
 from posttrain.training.tokenise import examples_table
-from tools.reference.text import NOTICE, code, table
 
 INTRO = """\
 Tables are Parquet (zstd), configurations and results JSON, journals and metrics JSON lines, weights safetensors. Any
@@ -103,15 +103,16 @@ WORDS: dict[str, dict[str, str]] = {
 }
 ABOUT = {
     "problems.parquet": "Of `data` and `curate-problems`.",
-    "samples.parquet": "Answers: traces of a teacher, rollouts of a policy, answers of a checkpoint. What was generated "
-    "and nothing that was thought of it.",
-    "verdicts.parquet": "What a grader says of them, joined by problem_id, index and step. `regrade` replaces this file "
-    "and no other.",
+    "samples.parquet": "Answers: traces of a teacher, rollouts of a policy, answers of a checkpoint. What was "
+    "generated and nothing that was thought of it.",
+    "verdicts.parquet": "What a grader says of them, joined by problem_id, index and step. `regrade` replaces this "
+    "file and no other.",
     "judgements.parquet": "Of `judge`: one row per question to the judge.",
     "ledger.parquet": "Of `curate`: one row per input row. Each step adds columns of its own, `2-length.score` and "
     "others.",
     "tokens.parquet (rl)": "Beside a stored step's rollouts, for `keep_tokens` of them.",
-    "tokens.parquet (preprocess)": "Tokenised examples; tokens.json beside it has the template and the tokenizer's digest.",
+    "tokens.parquet (preprocess)": "Tokenised examples; tokens.json beside it has the template and the tokenizer's "
+    "digest.",
 }
 
 

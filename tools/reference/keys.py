@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-
 from tools.reference.text import code, escaped, table
 
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", Any: "anything"}
@@ -31,7 +30,7 @@ def _rows(schema: type[BaseModel], prefix: str, above: tuple[type[BaseModel], ..
             continue
         plain = inner is info.annotation
         if not plain or info.description:
-            what = f"a list of {code(prefix + name + '[]. …')}" if many else f"{code(prefix + name + '. …')}"
+            what = "list of the keys below" if many else "the keys below"
             yield [code(prefix + name), what, "" if plain else _default(info), _meaning(info) or _summary(inner)]
         own = f"{prefix}{name}{'[]' if many else ''}."
         default = info.get_default(call_default_factory=True) if plain and not info.is_required() else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tools.reference.text import NOTICE, code, escaped, table
+
 from posttrain.benchmarks import DECLARATIONS, Declaration
 from posttrain.grading import SPECS
 from posttrain.prompts import TEMPLATES, get_template
 from posttrain.providers import get_teacher, known_teachers
 from posttrain.tracking import SINKS
-from tools.reference.text import NOTICE, code, escaped, table
 
 
 def page() -> str:
@@ -18,14 +19,17 @@ def page() -> str:
         "What a configuration may name. [Stages](stages.md), [recipes](recipes.md) and "
         "[algorithms](../algorithms.md) have pages of their own; filters and selectors stand with the stage "
         "[`curate`](stages/curate.md).\n",
-        "\n## Benchmarks\n\nFor `benchmarks:` of `eval`; how they are asked and graded: [evaluation](../evaluation.md#benchmarks).\n\n",
+        "\n## Benchmarks\n\nFor `benchmarks:` of `eval`; how they are asked and graded: "
+        "[evaluation](../evaluation.md#benchmarks).\n\n",
         table(
             ("name", "items", "split", "template", "grading", "metrics", "licence", "alias"),
             map(_benchmark, DECLARATIONS),
         ),
-        "\n## Templates\n\nFor `template:`; a `.jinja` file is one too. [Prompts](../data.md#prompts) shows what they say.\n\n",
+        "\n## Templates\n\nFor `template:`; a `.jinja` file is one too. "
+        "[Prompts](../data.md#prompts) shows what they say.\n\n",
         table(("name", "graded by", "ends with"), map(_template, TEMPLATES)),
-        "\n## Grading specs\n\nFor `grading:`; what each looks for and calls equal: [grading](../grading.md#specs).\n\n",
+        "\n## Grading specs\n\nFor `grading:`; what each looks for and calls equal: "
+        "[grading](../grading.md#specs).\n\n",
         ", ".join(map(code, SPECS)) + ".\n",
         "\n## Teachers\n\nFor `teacher:` and `judge:`; any other model of a provider is written `PROVIDER/MODEL` "
         "([model APIs](../providers.md)). Dollars per million tokens on the day that stands beside them.\n\n",
@@ -63,7 +67,12 @@ def _teacher(name: str) -> tuple[str, ...]:
     teacher = get_teacher(name)
     prices = teacher.prices
     money = (
-        (f"{prices.input:g}", f"{prices.output:g}", f"× {prices.batch:g}" if prices.batch != 1 else "–", str(prices.as_of))
+        (
+            f"{prices.input:g}",
+            f"{prices.output:g}",
+            f"× {prices.batch:g}" if prices.batch != 1 else "–",
+            str(prices.as_of),
+        )
         if prices
         else ("unknown",) * 2 + ("–", "–")
     )

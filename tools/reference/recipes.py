@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from posttrain.cli.recipes import head_comment
-from posttrain.config import load_yaml
-from posttrain.pipeline import shipped_recipes
+from pathlib import Path
+
 from tools.reference.text import NOTICE, code, docstring, escaped, table
 
+from posttrain.cli.recipes import head_comment
+from posttrain.config import load_yaml
 
-def page() -> str:
+
+def page(root: Path) -> str:
     """One section per recipe: its head, its stages, its smoke form."""
-    found = shipped_recipes()
+    found = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
     heads = {name: "\n".join(head_comment(path)) for name, path in found.items()}
     firsts = {name: head.partition("\n\n")[0].partition("\n")[0] for name, head in heads.items()}
     parts = [
         "# Recipes that ship\n\n",
         NOTICE,
-        "`posttrain recipes NAME` prints one, `posttrain plan NAME` says what it would cost, `posttrain run NAME` runs it. "
-        "How recipes are written: [recipes](../recipes.md).\n\n",
+        "`posttrain recipes NAME` prints one, `posttrain plan NAME` says what it would cost, `posttrain run NAME` runs "
+        "it. How recipes are written: [recipes](../recipes.md).\n\n",
         table(("recipe", ""), ((f"[`{name}`](#{name})", escaped(first)) for name, first in firsts.items())),
     ]
     for name, path in found.items():

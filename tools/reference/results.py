@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.reference.text import code, table
+
 from posttrain.evals.table import p_value, percent, points
 from posttrain.stats import items_needed, wilson
-from tools.reference.text import code, table
 
 COUNTS = (30, 100, 250, 500, 1000, 1319, 5000)
 DIFFERENCES = (0.10, 0.05, 0.03, 0.02, 0.01)
@@ -33,9 +34,7 @@ def needed(root: Path, page: Path) -> str:
     """Problems for a paired difference: with one sample each, ω² is the share that differs less δ²."""
     del root, page
     head = ("true difference", *(f"{share:.0%} of the problems differ" for share in CHANGED))
-    rows = [
-        (f"{100 * delta:.0f} points", *(_count(delta, share) for share in CHANGED)) for delta in DIFFERENCES
-    ]
+    rows = [(f"{100 * delta:.0f} points", *(_count(delta, share) for share in CHANGED)) for delta in DIFFERENCES]
     return table(head, rows)
 
 
@@ -58,7 +57,9 @@ def quickstart(root: Path, page: Path) -> str:
         rows.append((f"{code(b)} − {code(a)}", *cells))
     link = os.path.relpath(file, page.parent)
     m = result["machine"]
-    told = f"{m['cpu']}, {m['cores']} cores, torch {m['versions']['torch']}; commit {m['commit']}: [{file.name}]({link})."
+    told = (
+        f"{m['cpu']}, {m['cores']} cores, torch {m['versions']['torch']}; commit {m['commit']}: [{file.name}]({link})."
+    )
     return f"{table(head, rows)}\n{told}"
 
 
@@ -82,6 +83,8 @@ def ratios(root: Path, page: Path) -> str:
         for name, value in result.get("ratios", {}).items():
             low, high = result.get("spread", {}).get(name, (None, None))
             spread = f"{low:.2f} to {high:.2f}" if low is not None else "–"
-            where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
+            where = f"{machine['cpu']}, {machine['cores']} cores" + (
+                f", {machine['gpu']}" if machine.get("gpu") else ""
+            )
             rows.append((code(name), f"{value:.2f}", spread, where, f"[{file.name}]({link})"))
     return table(("ratio", "median", "rounds", "machine", "file"), rows)

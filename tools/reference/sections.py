@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from posttrain.rl.algorithms.peers import PEERS, Peer
-from posttrain.rl.algorithms.presets import PRESETS
 from tools.reference import curves, results
 from tools.reference.source import find
 from tools.reference.text import code, escaped, fenced, table
+
+from posttrain.rl.algorithms.peers import PEERS, Peer
+from posttrain.rl.algorithms.presets import PRESETS
 
 MARK = "<!-- generated: "
 END = "<!-- end of generated -->"
@@ -42,10 +43,16 @@ def row(root: Path, page: Path, name: str) -> str:
     """What `algorithm: NAME` sets, and what of the paper is not in it."""
     del root, page
     preset = PRESETS[name]
-    rows = [(code(key), code(json.dumps(value) if isinstance(value, dict) else f"{value}")) for key, value in
-            preset.settings.items()]
+    rows = [
+        (code(key), code(json.dumps(value) if isinstance(value, dict) else f"{value}"))
+        for key, value in preset.settings.items()
+    ]
     words = f"From {escaped(preset.paper)}. A key that a recipe sets itself wins over the row's.\n\n"
-    return words + table(("key", f"`algorithm: {name}` sets"), rows) + (f"\n{escaped(preset.note)}\n" if preset.note else "")
+    return (
+        words
+        + table(("key", f"`algorithm: {name}` sets"), rows)
+        + (f"\n{escaped(preset.note)}\n" if preset.note else "")
+    )
 
 
 def peers(root: Path, page: Path, name: str) -> str:

@@ -104,7 +104,9 @@ def _dedented(lines: tuple[str, ...], first: int, last: int) -> str:
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: tuple[str, ...]) -> str:
     """Decorators and the head, as written."""
-    last = max(node.lineno, node.body[0].lineno - 1)
+    body = node.body[0]
+    shared = bool(lines[body.lineno - 1][: body.col_offset].strip())  # `...` on the line that ends the head
+    last = body.lineno if shared else body.lineno - 1
     head = _dedented(lines, _first_line(node), last).rstrip()
     while head.splitlines()[-1].lstrip().startswith("#"):
         head = head.rpartition("\n")[0]
@@ -119,10 +121,12 @@ def _class(node: ast.ClassDef, lines: tuple[str, ...]) -> str:
     for item in body:
         named = [name for name in _names_of(item) if not name.startswith("_")]
         field = isinstance(item, ast.Assign | ast.AnnAssign) and named
-        words = isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+        words = (
+            isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+        )
         if field or (words and before):
             parts.append(textwrap.indent(_dedented(lines, item.lineno, item.end_lineno or item.lineno), "    "))
-        elif isinstance(item, ast.FunctionDef) and named:
+        elif isinstance(item, ast.FunctionDef) and (named or item.name == "__init__"):
             parts.append(textwrap.indent(_method(item, lines), "    "))
         before = field
     return "\n".join(parts if len(parts) > 1 else [*parts, "    ..."])
@@ -130,5 +134,6 @@ def _class(node: ast.ClassDef, lines: tuple[str, ...]) -> str:
 
 def _method(node: ast.FunctionDef, lines: tuple[str, ...]) -> str:
     doc = ast.get_docstring(node, clean=True)
-    told = textwrap.indent(f'"""{doc}"""', "    ") if doc else "    ..."
+    mark = "r" if doc and "\\" in doc else ""
+    told = textwrap.indent(f'{mark}"""{doc}"""', "    ") if doc else "    ..."
     return f"{_signature(node, lines)}\n{told}"

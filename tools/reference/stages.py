@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+from tools.reference.keys import keys_table
+from tools.reference.text import NOTICE, code, docstring, escaped, fenced, table
+
 import posttrain
 from posttrain.curate.filters import FILTERS
 from posttrain.curate.selectors import SELECTORS
 from posttrain.pipeline.external import describe
 from posttrain.registry import STAGES
 from posttrain.stage import StageSpec, stage_spec
-from tools.reference.keys import keys_table
-from tools.reference.text import NOTICE, code, docstring, escaped, fenced, table
 
 SOURCE = Path(posttrain.__file__).resolve().parent.parent
 # stage → the page (and heading) that tells how it is used

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tools.docsite.assemble import assemble, navigation, page_places
 from tools.docsite.check import problems
 
@@ -36,7 +35,9 @@ def test_every_page_is_in_the_navigation() -> None:
     for source in places:
         for pages in navigation((ROOT / source).read_text(encoding="utf-8"), source, places).values():
             listed.update(pages)
-    assert set(places.values()) - listed == set(), "list it under a heading of docs/index.md, or link it from the page above"
+    assert set(places.values()) - listed == set(), (
+        "list it under a heading of docs/index.md, or link it from the page above"
+    )
 
 
 def test_formulas_are_drawn_by_what_the_site_brings(site: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.harness import machine
-from perf.rl_learning import SMOKE, Amounts, answers, curve, stage, start
+from perf.rl_learning import Amounts, answers, curve, stage, start
 from posttrain.evals import compare
 from posttrain.store import Artifact, Checkpoint, Samples, Scores
 
@@ -112,11 +112,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=["sft", *PREFERENCE], default=list(PREFERENCE))
     parser.add_argument("--rate", type=float, default=Offline.rate)
-    parser.add_argument("--smoke", action="store_true", help="a few steps of a tiny model: checks the script")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    a = SMOKE if given.smoke else Amounts()
-    o = Offline(sampled=20, steps=2, every=1) if given.smoke else Offline(rate=given.rate)
+    a, o = Amounts(), Offline(rate=given.rate)
     facts = machine()
     rows = []
     for seed in given.seeds:

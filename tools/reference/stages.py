@@ -95,7 +95,8 @@ def _steps() -> list[str]:
     for title, entries in (("", FILTERS), ("## Selectors\n\nA step `{select: NAME, budget: N, …}`.\n", SELECTORS)):
         parts.append(f"\n{title}" if title else "")
         for name, entry in entries.items():
-            parts.append(f"\n### {name}\n\n{docstring(entry.config.__doc__)}\n\n")
+            words = docstring(entry.config.__doc__)
+            parts.append(f"\n### {name}\n\n{escaped(entry.help)}\n\n" + (f"{words}\n\n" if words else ""))
             if entry.config.model_fields:
                 parts.append(keys_table(entry.config))
     return parts

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 
 NOTICE = "<!-- `make reference` writes this page from the code: change the code, not the page. -->\n\n"
 _SPECIAL = re.compile(r"([*_<>\[\]])")
+_KEPT = re.compile(r"(``.+?``|`[^`]+`|(?<![\w*])\*\w(?:[^*]*\w)?\*(?![\w*]))", re.DOTALL)
 _ALIGNED = re.compile(r"\S {2,}\S|^\s", re.MULTILINE)
+_NAMED = re.compile(r"^(\w+(?:, \w+)*): (?=\S)", re.MULTILINE)  # `name: what it is`, at the beginning of a line
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -29,8 +31,8 @@ def code(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Words of the code as Markdown that shows them as they are; what stands between backticks stays code."""
-    parts = re.split(r"(``.+?``|`[^`]+`)", text, flags=re.DOTALL)
+    """Words of the code as Markdown that shows them as they are; `code` stays code and *stress* stress."""
+    parts = _KEPT.split(text)
     return "".join(part if i % 2 else _SPECIAL.sub(r"\\\1", part) for i, part in enumerate(parts))
 
 
@@ -42,9 +44,21 @@ def docstring(text: str | None) -> str:
             continue
         if _ALIGNED.search(paragraph):
             blocks.append(f"```text\n{paragraph.rstrip()}\n```")
+        elif _NAMED.match(paragraph):
+            blocks.append(_listed(paragraph))
         else:
             blocks.append(escaped(" ".join(paragraph.split())))
     return "\n\n".join(blocks)
+
+
+def _listed(paragraph: str) -> str:
+    """Lines that begin with a name and a colon as a list; other lines go on with the one before."""
+    _, *parts = _NAMED.split(paragraph)
+    lines = []
+    for names, what in zip(parts[::2], parts[1::2], strict=True):
+        shown = ", ".join(map(code, names.split(", ")))
+        lines.append(f"- {shown}: {escaped(' '.join(what.split()))}")
+    return "\n".join(lines)
 
 
 def fenced(text: str, language: str) -> str:

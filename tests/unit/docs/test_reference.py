@@ -90,7 +90,8 @@ def test_a_type_without_words_is_an_error_and_not_a_guess() -> None:
 
 
 def test_a_docstrings_prose_is_escaped_and_its_columns_stand_as_they_are() -> None:
-    assert escaped("a_b `c_d` *e*") == r"a\_b `c_d` \*e\*"
+    assert escaped("a_b `c_d` *e* <*args>") == r"a\_b `c_d` *e* \<\*args\>"
+    assert docstring("a: x\ny\nb, c: z_z") == "- `a`: x y\n- `b`, `c`: z\\_z"
     assert docstring("One\nline.\n\nnone   x\nmean   x − m") == "One line.\n\n```text\nnone   x\nmean   x − m\n```"
 
 

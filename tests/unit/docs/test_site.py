@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,10 @@ def test_a_link_to_no_file_stops_the_build(project: Path, tmp_path: Path) -> Non
     (project / "docs" / "a.md").write_text("[gone](gone.md)")
     with pytest.raises(FileNotFoundError, match=r"docs/a.md links to gone.md, and there is no such file"):
         assemble(project, tmp_path / "sources")
+
+
+@pytest.mark.parametrize("page", ["trust.md", "security.md", "extending.md", "site.md"])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|perf|src|docs|tools)/[\w./-]+)`", text)
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []

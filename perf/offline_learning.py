@@ -30,8 +30,8 @@ SFT = (
     "worked solutions."
 )
 PAIRS = (
-    "From the quickstart's SFT model: 8 answers of its own to each of {sampled} problems, a right one against a wrong one "
-    "where it gave both; {steps} steps of 16 pairs at a rate of {rate:g}."
+    "From the quickstart's SFT model: 8 answers of its own to each of {sampled} problems, a right one against a wrong "
+    "one where it gave both; {steps} steps of 16 pairs at a rate of {rate:g}."
 )
 
 

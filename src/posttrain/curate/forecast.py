@@ -28,7 +28,11 @@ SECONDS = {
     "diversity": 1e-4,
     "semantic_duplicates": 2e-4,
 }
-EMBEDDING = {None: 0.0, "minilm": 0.02, "tfidf": 2e-4}  # seconds per question, in one thread; None = nothing is embedded
+EMBEDDING = {
+    None: 0.0,
+    "minilm": 0.02,
+    "tfidf": 2e-4,
+}  # seconds per question, in one thread; None = nothing is embedded
 STARTUP = 1.0
 KEPT = 0.8  # of the rows, where nothing says how many
 

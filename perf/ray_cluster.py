@@ -5,7 +5,7 @@
 
 There is no peer. Every node has one CPU and every process one thread. `efficiency_N` is the time of the run in one
 process on this machine over N times the time on N nodes (of as many as there are cores); `parted_N` is the same of the
-two parted stages alone, without starting, probing and the small stages. `same_N` and `same_killed` say whether the files
+two parted stages alone, without starting, probing and the small stages. `same_N` and `same_killed` say whether files
 are those of the run without a cluster.
 """
 

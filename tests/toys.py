@@ -133,7 +133,9 @@ def where(config: TeacherConfig, work: Workspace, after: Problems | None = None)
 
 class PartedConfig(Config):
     n: int = 6
-    gate: str | None = Field(None, json_schema_extra={"fingerprint": False})  # parts from the third on wait for this file
+    gate: str | None = Field(
+        None, json_schema_extra={"fingerprint": False}
+    )  # parts from the third on wait for this file
     breaks: int | None = Field(None, json_schema_extra={"fingerprint": False})  # this part can't be made
     journal: str | None = Field(None, json_schema_extra={"fingerprint": False})  # who made which part, a line each
 

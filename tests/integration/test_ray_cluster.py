@@ -1,4 +1,4 @@
-"""Recipes on a real Ray cluster whose nodes are processes of this machine: the same bytes as without it, whoever dies."""
+"""Recipes on a real Ray cluster whose nodes are processes of this machine: the same bytes as without it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_two_and_four_nodes_give_what_one_machine_gives(
     assert "traces … 3 parts in 2 tasks (1 CPU each)" in said
     assert "problems … as a task (1 CPU)" in said
     same(home / "two" / "r", local)
-    assert set(made.outcome for made in on(cluster, recipe, home / "two" / "r")[0].made.values()) == {"reused"}
+    assert {made.outcome for made in on(cluster, recipe, home / "two" / "r")[0].made.values()} == {"reused"}
 
     more = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(2)]
     try:

@@ -116,7 +116,7 @@ class Storage:
             system, root = fsspec.core.url_to_fs(self.url, **self.options)
         except ImportError as error:
             raise MissingExtraError(
-                f"storage {self.url} needs a library that is not installed ({error}). For S3: pip install posttrain[s3]."
+                f"storage {self.url} needs a library that is missing ({error}). For S3: pip install posttrain[s3]."
             ) from error
         except ValueError as error:
             raise ClusterError(

@@ -12,6 +12,7 @@ from posttrain.evals.config import AskingConfig
 from posttrain.store import Checkpoint, Problems, digest_files, fingerprint, sha256_file
 from posttrain.store.manifest import data_files
 
+
 def chosen_benchmarks(config: AskingConfig, problems: Problems | None, *, may_be_none: bool = False) -> list[Benchmark]:
     """The benchmarks a config asks for, with its template, sampling and grading in place of their own where given.
 
@@ -46,9 +47,11 @@ def chosen_benchmarks(config: AskingConfig, problems: Problems | None, *, may_be
     check_names([b.name for b in chosen], "benchmarks")
     return [b if b.likelihood else dataclasses.replace(b, sampling=_sampling(config, b.sampling)) for b in chosen]
 
+
 def _sampling(config: AskingConfig, default: Sampling) -> Sampling:
     names = ("n", "temperature", "top_p", "top_k", "min_p", "max_tokens")
     return dataclasses.replace(default, **{k: v for k in names if (v := getattr(config, k)) is not None})
+
 
 def check_names(names: Sequence[str], what: str) -> None:
     """Folders are named after these, so two of one name would overwrite each other."""
@@ -56,6 +59,7 @@ def check_names(names: Sequence[str], what: str) -> None:
     twice = sorted({n for n, s in zip(names, slugs, strict=True) if slugs.count(s) > 1})
     if twice:
         raise RecipeError(f"two {what} of this evaluation are called {twice[0]!r}. Give each its own name.")
+
 
 def weights_digest(checkpoint: Checkpoint) -> str:
     """What answers: a digest of the model's files, or of its hub name and revision."""

@@ -56,7 +56,7 @@ class Journal:
 
 
 def read_journal(path: Path, key: str) -> list[Sample]:
-    """The samples of a journal that nobody writes any more; none where it is made from something else or isn't there."""
+    """The samples of a journal that nobody writes now; none where it is of something else or is not there."""
     return _read(path, _header(key).encode())[1]
 
 

@@ -1,4 +1,4 @@
-"""What several processes say at once: one pane each on a terminal, elsewhere their lines with their names before them."""
+"""What several processes say at once: a pane each on a terminal, elsewhere their lines with their names before them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Parts of a stage's work, made in a workspace of their own, and the processes that share them among the devices of this
-machine: each takes the next part when it has finished one.
+"""Parts of a stage's work, made in a workspace of their own, and processes that share them among devices: each takes the
+next part when it has finished one.
 
     → {"part": "parts/base/gsm8k/00000512.jsonl"}      ← {"done": "parts/base/gsm8k/00000512.jsonl"}
                                                        ← {"failed": "why", "kind": "ModelError"}
@@ -73,9 +73,7 @@ def share_among(
 
     try:
         for number, device in enumerate(devices[: len(names)], 1):
-            helper = Helper(
-                MODULE, said, log=shard_log(log, number), environment=environment_of(device), keep=[lock]
-            )
+            helper = Helper(MODULE, said, log=shard_log(log, number), environment=environment_of(device), keep=[lock])
             helpers.append(helper)
             scratch = work.state / SHARDS / str(number)
             helper.tell({**job_of(order, device.kind, "never"), "scratch": str(scratch.resolve())})

@@ -23,8 +23,8 @@ def outcome_path(log: Path) -> Path:
 
 def main() -> None:
     """Exit code 0, or 2 for an error meant for the user; anything else leaves its traceback in the log."""
-    # Ctrl-C reaches the whole group: the parent ends us, and we end well those who help us. A handler, not SIG_IGN: that
-    # one would be inherited by every program that a stage starts.
+    # Ctrl-C reaches the whole group: the parent ends us, and we end well those who help us. A handler, not SIG_IGN:
+    # that would be inherited by every program that a stage starts.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log = Path(sys.argv[1])

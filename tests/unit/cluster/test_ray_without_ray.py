@@ -12,7 +12,7 @@ import pytest
 
 from posttrain.cluster.ray.config import RayConfig
 from posttrain.cluster.ray.connect import connected
-from posttrain.cluster.ray.handing import Hands, Stopped
+from posttrain.cluster.ray.handing import Hands, StoppedError
 from posttrain.cluster.ray.needs import Needs, check_fits, needs_of, slots
 from posttrain.cluster.ray.places import Through
 from posttrain.cluster.ray.probe import Node, environment, fault_of
@@ -56,7 +56,9 @@ def test_what_touches_a_model_gets_a_gpu_where_the_cluster_has_any() -> None:
 
 
 def test_the_recipe_says_otherwise() -> None:
-    config = parse(RayConfig, {"resources": {"student": {"gpus": 2, "cpus": 8, "memory_gb": 3, "custom": {"a": 1}}}}, "r")
+    config = parse(
+        RayConfig, {"resources": {"student": {"gpus": 2, "cpus": 8, "memory_gb": 3, "custom": {"a": 1}}}}, "r"
+    )
     needs = needs_of(graph_of().nodes["student"], config, [CPU])
     assert needs.amounts() == {"CPU": 8, "GPU": 2, "memory": 3 * 2**30, "a": 1}
     assert needs.options()["max_retries"] == 0
@@ -118,7 +120,11 @@ GOOD = {"environment": OWN, "missing": None, "read": "n0nce", "why": None}
     ("told", "answer", "fault"),
     [
         (GOOD, b"n0nce", None),
-        ({**GOOD, "read": None, "why": "no such file"}, None, r"does not see what .* \(no such file\): it is not shared"),
+        (
+            {**GOOD, "read": None, "why": "no such file"},
+            None,
+            r"does not see what .* \(no such file\): it is not shared",
+        ),
         ({**GOOD, "read": "of another day"}, b"n0nce", "another content"),
         (GOOD, None, "what it writes there is not seen here"),
         ({**GOOD, "environment": {**OWN, "torch": "1.0"}}, b"n0nce", r"has torch 1\.0, this machine has "),
@@ -137,7 +143,7 @@ def test_a_node_that_cannot_take_part_has_its_fault_told(told: Any, answer: byte
 # Lost tasks.
 
 
-class Lost(Exception):
+class LostError(Exception):
     pass
 
 
@@ -146,7 +152,7 @@ class FakeRay:
 
     def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]], fates: list[str]) -> None:
         names = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "OutOfMemoryError", "ObjectLostError")
-        self.exceptions = types.SimpleNamespace(**dict.fromkeys(names, Lost))
+        self.exceptions = types.SimpleNamespace(**dict.fromkeys(names, LostError))
         self.answer = answer
         self.fates = fates
         self.jobs: list[dict[str, Any]] = []
@@ -163,7 +169,7 @@ class FakeRay:
         if fate == "half":
             self.answer({**self.jobs[ref], "names": self.jobs[ref]["names"][:1]})
         if fate != "fine":
-            raise Lost
+            raise LostError
         return self.answer(self.jobs[ref])
 
     def cancel(self, ref: int, force: bool) -> None:
@@ -211,14 +217,14 @@ def test_only_what_a_lost_worker_had_not_finished_goes_to_another() -> None:
     ray, made, said = hand_out(["half", "fine"])
     assert sorted(made) == list("abcdefghij"), "nothing lost, nothing twice"
     assert [job["names"] for job in ray.jobs[2:]] == [list("bcde")]
-    assert said == ["scores: a worker was lost (Lost); 4 of its 5 parts go to another"]
+    assert said == ["scores: a worker was lost (LostError); 4 of its 5 parts go to another"]
 
 
 def test_a_worker_that_dies_after_its_last_part_leaves_nothing_to_do() -> None:
     ray, made, said = hand_out(["half"], parts=("a",))
     assert made == ["a"]
     assert len(ray.jobs) == 1
-    assert said == ["scores: a worker was lost (Lost); it had finished"]
+    assert said == ["scores: a worker was lost (LostError); it had finished"]
 
 
 def test_workers_may_be_lost_again_and_again_within_what_is_allowed() -> None:
@@ -228,7 +234,7 @@ def test_workers_may_be_lost_again_and_again_within_what_is_allowed() -> None:
 
 
 def test_workers_that_keep_dying_end_the_run() -> None:
-    with pytest.raises(ClusterError, match="stage 'scores' has lost 4 workers .* ray.losses allows 3"):
+    with pytest.raises(ClusterError, match=r"stage 'scores' has lost 4 workers .* ray.losses allows 3"):
         hand_out(["dies"] * 9)
 
 
@@ -242,7 +248,7 @@ def test_an_interrupt_ends_all_tasks() -> None:
     ray = FakeRay(lambda job: {"node": "one"}, [])
     hands = Hands(ray, 0, lambda line: None)
     hands.stop.set()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         hands.hand_out("s", "make_shard", [{"names": ["a"]}, {"names": ["b"]}], Needs(1, 0), lambda job: job)
     assert ray.cancelled == [0, 1]
 
@@ -318,7 +324,9 @@ def test_a_stage_made_elsewhere_comes_back_as_if_it_were_made_here(tmp_path: Pat
     assert manifest.inputs["problems"]["path"] == "../problems"
     assert make(wanted, quiet=True).outcome == "reused"
     assert not [p for p in run.iterdir() if p.name.endswith(".tmp")]
-    assert [p.name for p in (tmp_path / "tmp").iterdir()] == [p.name for p in (tmp_path / "tmp").glob("posttrain-inputs-*")]
+    assert [p.name for p in (tmp_path / "tmp").iterdir()] == [
+        p.name for p in (tmp_path / "tmp").glob("posttrain-inputs-*")
+    ]
 
     again = make_stage(place.job(wanted, "cpu"))  # a task that Ray starts twice, or one that was given up and lives
     assert again["outcome"] == "made"
@@ -329,7 +337,9 @@ def test_a_stage_made_elsewhere_comes_back_as_if_it_were_made_here(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("_own_temporaries")
-def test_parts_made_elsewhere_are_found_by_a_driver_that_was_killed(tmp_path: Path, order: Callable[[str], Any]) -> None:
+def test_parts_made_elsewhere_are_found_by_a_driver_that_was_killed(
+    tmp_path: Path, order: Callable[[str], Any]
+) -> None:
     wanted = order("many")
     place = Through(Storage(str(tmp_path / "store")), wanted.directory.parent)
     work = Workspace(wanted.directory, quiet=True)

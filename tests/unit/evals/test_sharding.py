@@ -42,7 +42,9 @@ def test_a_block_of_a_benchmark_by_a_model_is_a_part(tmp_path: Path, problems: P
         {"suites": [{"suite": "lm_eval", "tasks": ["arc_easy"]}]},
     ],
 )
-def test_what_another_machine_answers_is_not_parted(tmp_path: Path, problems: Problems, more: dict[str, object]) -> None:
+def test_what_another_machine_answers_is_not_parted(
+    tmp_path: Path, problems: Problems, more: dict[str, object]
+) -> None:
     inputs = {"models": models(tmp_path), "problems": problems}
     assert part_names(EvalConfig.model_validate({**SETTINGS, **more}), inputs) == []
 

@@ -50,7 +50,7 @@ def connected(config: RayConfig) -> Iterator[Any]:
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ClusterError(
-            f"there is no Ray cluster at {address or 'this machine'}: {first} Start one with `ray start --head` (on the "
+            f"there is no Ray cluster at {address or 'this machine'}: {first} Start one (`ray start --head`; on the "
             "other machines `ray start --address=HOST:6379`), or leave ray.address out."
         ) from error
     try:

@@ -1,7 +1,7 @@
 """Runs a graph on a Ray cluster: stages as tasks, those whose work can be parted as several.
 
-This process keeps the run: it alone knows the graph, holds the lock, and hands out again what a lost worker had. A stage
-whose parts are made elsewhere is put together here.
+This process keeps the run: it alone knows the graph and holds the lock, and hands out again what a lost worker had. A
+stage whose parts are made elsewhere is put together here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from posttrain.cluster.storage import Storage
 from posttrain.config import parse
 from posttrain.pipeline.executor import RunResult, begin_run, line_of, order_of
 from posttrain.pipeline.graph import Graph, Node
-from posttrain.pipeline.make import Again, Made, make, put_aside, standing
+from posttrain.pipeline.make import Again, Made, Outcome, make, put_aside, standing
 from posttrain.pipeline.order import Order
 from posttrain.pipeline.wishes import Wishes
 from posttrain.stage import Workspace
@@ -149,7 +149,7 @@ class _Driver:
         needs = self.needs[node.name]
         order.directory.parent.mkdir(parents=True, exist_ok=True)
         began = self.hands.clock()
-        outcome = "resumed" if begun else "made"
+        outcome: Outcome = "resumed" if begun else "made"
         if not self.place.standing(order):
             self.say(f"{node.name} … as a task ({needs.words()})")
             job = self.place.job(order, needs.device)
@@ -187,5 +187,3 @@ class _Driver:
             logs.mkdir(exist_ok=True)
             with (logs / f"{node.name}.log").open("a", encoding="utf-8") as file:
                 file.write(told["log"])
-
-

@@ -18,7 +18,7 @@ LOOK = 0.5  # seconds between looks at whether to stop
 LET_GO = 120.0  # seconds for a worker that was given up to let go of a stage's folder
 
 
-class Stopped(PosttrainError):
+class StoppedError(PosttrainError):
     """The run was interrupted."""
 
 
@@ -61,7 +61,7 @@ class Hands:
             while running:
                 done, _ = self.ray.wait(list(running), num_returns=1, timeout=LOOK)
                 if self.stop.is_set():
-                    raise Stopped(f"{name} was stopped. Run the same command again to continue.")
+                    raise StoppedError(f"{name} was stopped. Run the same command again to continue.")
                 for ref in done:
                     job = running.pop(ref)
                     try:
@@ -97,8 +97,8 @@ class Hands:
         why = type(error).__name__
         if lost > self.losses:
             raise ClusterError(
-                f"stage '{name}' has lost {lost} workers (the last by {why}), and ray.losses allows {self.losses}. What "
-                "is finished is kept: see what kills them (memory?), and run again."
+                f"stage '{name}' has lost {lost} workers (the last by {why}), and ray.losses allows {self.losses}. "
+                "What is finished is kept: see what kills them (memory?), and run again."
             ) from error
         rest = left(job)
         what = f"{len(rest['names'])} of its {len(job['names'])} parts" if rest and "names" in rest else "its task"

@@ -75,7 +75,11 @@ def _attempt(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
     log = Path(job["log"]) if job["log"] is not None else scratch / "task.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("a", encoding="utf-8") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        with (
+            log.open("a", encoding="utf-8") as sink,
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
             try:
                 yield scratch, answer
             except PosttrainError as error:

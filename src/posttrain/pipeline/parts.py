@@ -1,5 +1,5 @@
-"""Parts of a stage's work, made in a workspace of their own, and processes that share them among devices: each takes the
-next part when it has finished one.
+"""Parts of a stage's work, made in a workspace of their own, and the processes that share them among devices: each
+takes the next part when it has finished one.
 
     → {"part": "parts/base/gsm8k/00000512.jsonl"}      ← {"done": "parts/base/gsm8k/00000512.jsonl"}
                                                        ← {"failed": "why", "kind": "ModelError"}
@@ -19,12 +19,12 @@ from typing import Any
 import posttrain.errors
 from posttrain.errors import EngineError, PosttrainError
 from posttrain.pipeline.devices import Device, environment_of
-from posttrain.pipeline.jobs import job_of, order_of
+from posttrain.pipeline.jobs import job_of
 from posttrain.pipeline.order import Order
 from posttrain.stage import Workspace
-from posttrain.talk import Helper, Line, listen, wait_to_be_ended
+from posttrain.talk import Helper, Line
 
-MODULE = "posttrain.pipeline.parts"
+MODULE = "posttrain.pipeline.shard"
 SHARDS = "shards"  # below a stage's state: the workspaces of those that make its parts
 
 
@@ -121,28 +121,6 @@ def _failure(helper: Helper, name: str, line: Line | None) -> PosttrainError:
     )
 
 
-def main() -> None:
-    """Speaks on stdin and stdout."""
-    lines, say = listen()
-    job = lines.get()
-
-    def asked() -> Iterator[str]:
-        while True:
-            yield str(lines.get()["part"])
-
-    try:
-        for name, _ in make_parts(order_of(job), asked(), Path(job["scratch"]), device=job["device"]):
-            say({"done": name})
-    except PosttrainError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        say({"failed": str(error), "kind": type(error).__name__})
-        wait_to_be_ended()
-
-
 def described(devices: Sequence[Device]) -> list[dict[str, Any]]:
     """Devices as JSON-able values; `Device(**…)` reads them back."""
     return [{"name": d.name, "kind": d.kind, "visible": d.visible} for d in devices]
-
-
-if __name__ == "__main__":
-    main()

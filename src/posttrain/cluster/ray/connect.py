@@ -35,6 +35,8 @@ def connected(config: RayConfig) -> Iterator[Any]:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address is not None and address != "auto":
         _knock(address)
+        # Somebody listens. If it isn't Ray, one try of 40 seconds tells as much as its usual twenty.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     ray = import_ray()
     if ray.is_initialized():
         yield ray

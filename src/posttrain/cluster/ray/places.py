@@ -95,7 +95,7 @@ class Through:
             for name, given in order.inputs.items()
         }
         kept = {"url": self.storage.url, "options": dict(self.storage.options)}
-        return {**told, "storage": kept, "prefix": self._prefix(order), "cwd": "", "log": None}
+        return {**told, "storage": kept, "prefix": self._prefix(order), "cwd": None, "log": None}
 
     def shard(self, work: Workspace) -> Job:
         return {}

@@ -1,6 +1,6 @@
 """Before any work: can every node read and write the storage, and has it the code that this machine has?
 
-The driver leaves a file with a nonce, a task on every node reads it and leaves one of its own; what does not come through
+The driver leaves a file with a nonce, a task on every node reads it and leaves one of its own; what is missing
 is told with the node's name.
 """
 

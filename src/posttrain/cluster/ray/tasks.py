@@ -66,7 +66,7 @@ def _attempt(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
     on the driver's side by Ray. What is printed goes to the log."""
     began = time.monotonic()
     answer: dict[str, Any] = {"node": socket.gethostname()}
-    if Path(job["cwd"]).is_dir():
+    if job["cwd"] is not None and Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])  # relative paths of a recipe mean the same where the file system is shared
     shards = Path(job["state"]) / SHARDS if "state" in job else None
     if shards is not None:

@@ -7,7 +7,7 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking")
+TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking", "slurm")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
@@ -42,6 +42,7 @@ class RecipeFile(Config):
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
+    slurm: what jobs ask for where stages run on a cluster (posttrain.cluster.slurm has the keys).
     """
 
     name: str
@@ -54,6 +55,7 @@ class RecipeFile(Config):
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
     tracking: list[str] = Field(default_factory=list)
+    slurm: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
@@ -118,6 +120,7 @@ class Recipe:
     devices: list[str] | None
     tracking: tuple[str, ...]
     source: str
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = (), *, smoke: bool = False) -> Recipe:
@@ -155,7 +158,17 @@ def parse_recipe(
     # Only `here` is known inside the variables themselves: they don't name each other.
     variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
-    return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source)
+    return Recipe(
+        file.name,
+        file.seed,
+        variables,
+        file.matrix,
+        file.stages,
+        file.devices,
+        tuple(file.tracking),
+        source,
+        file.slurm,
+    )
 
 
 def _choose(values: dict[str, Any], overrides: list[str], where: str, *, smoke: bool) -> list[str]:

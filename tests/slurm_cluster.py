@@ -105,7 +105,10 @@ def _wait(ready: object, room: Path) -> None:
     assert callable(ready)
     while not ready():
         if time.monotonic() > deadline:
-            logs = {path.name: path.read_text(errors="replace")[-2000:] for path in [*room.glob("*.out"), *room.glob("*.log")]}
+            logs = {
+                path.name: path.read_text(errors="replace")[-2000:]
+                for path in [*room.glob("*.out"), *room.glob("*.log")]
+            }
             raise RuntimeError(f"the cluster does not come up: {logs}")
         time.sleep(0.1)
 

@@ -110,7 +110,9 @@ def test_the_quickstart_as_jobs_has_the_numbers_of_a_local_run_though_one_reache
     assert len(json.loads((run / "slurm" / "jobs.json").read_text())["jobs"]) == 9
 
 
-def test_a_matrix_is_an_array_and_a_killed_element_goes_on_when_submitted_again(here: Path, posttrain: Posttrain) -> None:
+def test_a_matrix_is_an_array_and_a_killed_element_goes_on_when_submitted_again(
+    here: Path, posttrain: Posttrain
+) -> None:
     run = here / "runs" / "walk"
     slow = ["student.steps=60", "student.seconds=0.05"]
     good(posttrain("submit", "walk.yaml", "--slurm", *slow))
@@ -129,7 +131,9 @@ def test_a_matrix_is_an_array_and_a_killed_element_goes_on_when_submitted_again(
     assert [json.loads(line)["step"] for line in (run / "student--0.2" / "metrics.jsonl").open()] == [*range(1, 61)]
 
 
-def test_a_node_that_lacks_the_environment_or_the_disk_says_so_before_any_work(here: Path, posttrain: Posttrain) -> None:
+def test_a_node_that_lacks_the_environment_or_the_disk_says_so_before_any_work(
+    here: Path, posttrain: Posttrain
+) -> None:
     """The disk that is not shared: the submitting machine's file is taken away while the job is held."""
     good(posttrain("submit", "walk.yaml", "--slurm", "name=bare", "slurm.venv=none"))
     now = until(here / "runs" / "bare", lambda now: all(one.state == "failed" for one in now.values()))

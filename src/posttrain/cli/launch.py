@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 @click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--only", metavar="STAGE", help="Of a recipe: this stage.")
 @click.option("--smoke", is_flag=True, help="The recipe's smoke section: tiny model, few items, same code.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--node", type=int, help="This machine's number, from 0 [default: NODE_RANK, GROUP_RANK or SLURM_NODEID].")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs."
+)
+@click.option(
+    "--node", type=int, help="This machine's number, from 0 [default: NODE_RANK, GROUP_RANK or SLURM_NODEID]."
+)
 @click.option("--print", "show", is_flag=True, help="Print the commands of every machine, and start nothing.")
 def launch(
     target: str, assignments: tuple[str, ...], only: str | None, smoke: bool, runs: Path, node: int | None, show: bool
 ) -> None:
     """Train a stage with its launch: block, the same command on every machine; --print shows what each one starts.
 
-    Machine 0 makes the stage; the others (launch.nodes) join it in its folder, which all must see. On one machine this is
-    `posttrain STAGE` or `posttrain run RECIPE --only STAGE`.
+    Machine 0 makes the stage; the others (launch.nodes) join it in its folder, which all must see. On one machine this
+    is `posttrain STAGE` or `posttrain run RECIPE --only STAGE`.
     """
     from posttrain.pipeline.launching import of_recipe
     from posttrain.registry import STAGES
@@ -34,9 +38,7 @@ def launch(
 
     alone = target in STAGES or ":" in target
     found = (
-        [_alone(target, assignments)]
-        if alone
-        else of_recipe(target, assignments, only=only, smoke=smoke, runs=runs)
+        [_alone(target, assignments)] if alone else of_recipe(target, assignments, only=only, smoke=smoke, runs=runs)
     )
     if show:
         click.echo("\n".join(line for one in found for line in one.lines()))

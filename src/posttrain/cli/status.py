@@ -10,7 +10,9 @@ import click
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def status(run: Path | None, runs: Path, as_json: bool) -> None:
     """What became of RUN's stages: made, running, waiting, failed and why; of every run, where none is named.

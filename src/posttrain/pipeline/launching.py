@@ -13,9 +13,9 @@ from posttrain.errors import RecipeError
 from posttrain.pipeline.executor import run_graph
 from posttrain.pipeline.graph import build_graph
 from posttrain.pipeline.make import run_stage
+from posttrain.pipeline.order import Inputs
 from posttrain.pipeline.recipe import load_recipe
 from posttrain.pipeline.wishes import Wishes
-from posttrain.pipeline.order import Inputs
 from posttrain.stage import StageSpec
 from posttrain.training.config import LaunchConfig, TrainingConfig
 from posttrain.training.launch import JOB
@@ -50,7 +50,14 @@ class Launch:
 
 
 def _rank(job: Path, node: int, local: int | None = None) -> str:
-    words = ["python", "-m", "posttrain.training.rank", str(job), str(node), *([str(local)] if local is not None else [])]
+    words = [
+        "python",
+        "-m",
+        "posttrain.training.rank",
+        str(job),
+        str(node),
+        *([str(local)] if local is not None else []),
+    ]
     return shlex.join(words)
 
 
@@ -64,15 +71,20 @@ def of_recipe(target: str, assignments: Sequence[str], *, only: str | None, smok
         if not isinstance(node.config, TrainingConfig) or (only is None and node.config.launch.world == 1):
             continue
         run = runs / graph.recipe.name
-        flags = [*(["--smoke"] if smoke else []), "--only", name, *(["--runs", str(runs)] if runs != Path("runs") else [])]
+        flags = [
+            *(["--smoke"] if smoke else []),
+            "--only",
+            name,
+            *(["--runs", str(runs)] if runs != Path("runs") else []),
+        ]
         command = shlex.join(["posttrain", "run", target, *assignments, *flags])
         found.append(
             Launch(name, node.config.launch, run / name, command, partial(run_graph, graph, run, Wishes(name)))
         )
     if not found:
         raise RecipeError(
-            f"no stage of {target} trains in several processes. Add launch: {{processes: 2}} to one (pretrain, sft, rl, "
-            "dpo), or name it with --only."
+            f"no stage of {target} trains in several processes. Add launch: {{processes: 2}} to one (pretrain, sft, "
+            "rl, dpo), or name it with --only."
         )
     return found
 

@@ -68,8 +68,8 @@ def _describe(path: Path) -> str:
 
 
 def working(folder: Path) -> str | None:
-    """Who works in `folder`, in words: a living process of this machine that its lock file names. None for nobody, and for
-    one of another machine, who can not be asked.
+    """Who works in `folder`, in words: a living process of this machine that its lock file names. None for nobody, and
+    for one of another machine, who can not be asked.
 
     The lock itself is not tried: that would be in the way of one who is about to take it.
     """

@@ -161,8 +161,8 @@ class TrainingConfig(Config):
         if of_a_step is not None and launch.world > of_a_step:
             raise ValueError(
                 f"launch asks for {launch.world} processes (processes {launch.processes} × nodes {launch.nodes}) and "
-                f"{self.dealt} is {of_a_step}: some would have nothing to do. Raise {self.dealt}, best to a multiple of "
-                f"{launch.world}, or start fewer"
+                f"{self.dealt} is {of_a_step}: some would have nothing to do. Raise {self.dealt}, best to a multiple "
+                f"of {launch.world}, or start fewer"
             )
         if launch.offload and launch.strategy == "ddp":
             raise ValueError("launch.offload needs a strategy that cuts the state in parts: fsdp2, zero2 or zero3")

@@ -183,7 +183,7 @@ def _supervised(children: Mapping[int, subprocess.Popen[bytes]]) -> Iterator[Non
 def _wait_until_ready(
     children: Mapping[int, subprocess.Popen[bytes]], state: Path, config: TrainingConfig, attempt: str
 ) -> None:
-    """Until every rank has read its job: one that can't, or a machine that does not come, would leave rank 0 waiting."""
+    """Until every rank has read its job: one that can't, or a machine that never comes, leaves rank 0 waiting."""
     deadline = time.monotonic() + JOINING
     missing = set(range(1, config.launch.world))
     while missing := {rank for rank in missing if _said(state / f"rank-{rank}.ready") != attempt}:
@@ -193,8 +193,8 @@ def _wait_until_ready(
         if time.monotonic() > deadline:
             machines = ", ".join(str(k) for k in sorted({rank // config.launch.processes for rank in missing}))
             raise TrainingError(
-                f"machine {machines} of launch.nodes {config.launch.nodes} did not come within {JOINING:.0f} s. Start there, "
-                f"where the same folder must be seen: python -m posttrain.training.rank {state / JOB} {machines}."
+                f"machine {machines} of launch.nodes {config.launch.nodes} did not come within {JOINING:.0f} s. Start "
+                f"there, where the same folder must be seen: python -m posttrain.training.rank {state / JOB} {machines}."
             )
         time.sleep(0.05)
 

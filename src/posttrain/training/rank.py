@@ -36,8 +36,8 @@ def main() -> None:
     except PosttrainError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
         sys.exit(2)
-    # Everything is written and the group is closed. PyTorch's own threads may still ask for the interpreter's lock, and one
-    # that does so while the interpreter is taken down aborts the process ("terminate called without an active exception").
+    # Everything is written and the group is closed. PyTorch's own threads may still ask for the interpreter's lock, and
+    # one that does so while the interpreter is taken down aborts the process ("terminate called without â¦").
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -86,16 +86,16 @@ def _check_machine(job: Mapping[str, Any], node: int) -> None:
     nodes = int(job["config"]["launch"].get("nodes", 1))
     if not 0 < node < nodes:
         raise TrainingError(
-            f"this is machine {node}, and the stage was launched on {nodes}, numbered 0 to {nodes - 1}. Start it on each "
-            "machine with that machine's number."
+            f"this is machine {node}, and the stage was launched on {nodes}, numbered 0 to {nodes - 1}. Start it on "
+            "each machine with that machine's number."
         )
 
 
 def _check_waiting(stage: Path, node: int, deadline: float) -> None:
     if time.monotonic() > deadline:
         raise TrainingError(
-            f"machine {node} found nothing to join in {stage} for {JOINING:.0f} s. Start the stage on machine 0 too, and "
-            "see that both have the same folder."
+            f"machine {node} found nothing to join in {stage} for {JOINING:.0f} s. Start the stage on machine 0 too, "
+            "and see that both have the same folder."
         )
 
 

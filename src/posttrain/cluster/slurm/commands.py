@@ -14,8 +14,26 @@ from posttrain.errors import ClusterError, did_you_mean
 PATIENCE = 60.0  # seconds for one command: a controller under load takes its time
 UNREACHABLE = ("Unable to contact slurm controller", "Connection refused", "Zero Bytes were transmitted", "timed out")
 # What squeue is asked for, with the width of each column: its words may hold spaces.
-COLUMNS = {"JobArrayID": 40, "State": 20, "Reason": 60, "exit_code": 12, "RestartCnt": 12, "TimeUsed": 20, "NodeList": 60}
-OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "PREEMPTED")
+COLUMNS = {
+    "JobArrayID": 40,
+    "State": 20,
+    "Reason": 60,
+    "exit_code": 12,
+    "RestartCnt": 12,
+    "TimeUsed": 20,
+    "NodeList": 60,
+}
+OVER = (
+    "COMPLETED",
+    "FAILED",
+    "TIMEOUT",
+    "CANCELLED",
+    "NODE_FAIL",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,8 @@ def slurm(*words: str) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise ClusterError(
-            f"{words[0]} has not answered for {PATIENCE:.0f} s. Ask `scontrol ping` how the controller is, and try again."
+            f"{words[0]} has not answered for {PATIENCE:.0f} s. Ask `scontrol ping` how the controller is, and try "
+            "again."
         ) from None
     if done.returncode != 0:
         said = "; ".join(line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip())
@@ -88,14 +107,15 @@ def check_partition(name: str | None, known: dict[str, bool]) -> None:
     if name is None:
         if not any(known.values()):
             raise ClusterError(
-                f"no partition was named, and this cluster has no default one. It has: {listed}. Name one: --partition, "
-                "or slurm: {partition: …}."
+                f"no partition was named, and this cluster has no default one. It has: {listed}. Name one: "
+                "--partition, or slurm: {partition: …}."
             )
         return
     for one in name.split(","):
         if one not in known:
             raise ClusterError(
-                f"this cluster has no partition {one!r}.{did_you_mean(one, known)} It has: {listed}. `sinfo` tells more."
+                f"this cluster has no partition {one!r}.{did_you_mean(one, known)} It has: {listed}. "
+                "`sinfo` tells more."
             )
 
 

@@ -53,7 +53,9 @@ def jobs_of(graph: Graph, config: SlurmConfig, wanted: Collection[str]) -> list[
         if not nodes:
             continue
         if FOLDER in (node.name for node in nodes.values()):
-            raise RecipeError(f"a stage named '{FOLDER}' can't be submitted: its folder is where jobs are noted. Rename it.")
+            raise RecipeError(
+                f"a stage named '{FOLDER}' can't be submitted: its folder is where jobs are noted. Rename it."
+            )
         job = config.of(base)
         launches = {_launch(node) for node in nodes.values()}
         if len({launch.nodes for launch in launches}) > 1:
@@ -126,22 +128,25 @@ def render(job: Job, run: Path, mark: str, recipe: str) -> str:
     srun = f"srun --nodes={machines} --ntasks={machines} --ntasks-per-node=1 --kill-on-bad-exit=1 "
     if config.cpus:
         srun += f"--cpus-per-task={config.cpus * job.launch.processes} "
-    return template.render(
-        title=f"{run.name}: {', '.join(node.name for node in job.nodes.values())}",
-        options=_options(job, run, mark),
-        folder=run.resolve() / FOLDER,
-        nodes={index: node.name for index, node in job.nodes.items()},
-        mark=f"marks/{mark}",
-        cwd=Path.cwd(),
-        job=config,
-        exports=_exports(config),
-        python=_python(config),
-        machines=machines,
-        launcher=srun if machines > 1 else "",
-        grace=max(2, config.signal - min(30, config.signal // 3)),
-        recipe=recipe,
-        codes={"stopped": STOPPED, "environment": ENVIRONMENT, "not_shared": NOT_SHARED},
-    ) + "\n"
+    return (
+        template.render(
+            title=f"{run.name}: {', '.join(node.name for node in job.nodes.values())}",
+            options=_options(job, run, mark),
+            folder=run.resolve() / FOLDER,
+            nodes={index: node.name for index, node in job.nodes.items()},
+            mark=f"marks/{mark}",
+            cwd=Path.cwd(),
+            job=config,
+            exports=_exports(config),
+            python=_python(config),
+            machines=machines,
+            launcher=srun if machines > 1 else "",
+            grace=max(2, config.signal - min(30, config.signal // 3)),
+            recipe=recipe,
+            codes={"stopped": STOPPED, "environment": ENVIRONMENT, "not_shared": NOT_SHARED},
+        )
+        + "\n"
+    )
 
 
 def _options(job: Job, run: Path, mark: str) -> list[str]:

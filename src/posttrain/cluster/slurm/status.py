@@ -1,4 +1,4 @@
-"""What became of a run's stages: the store says what is made, SLURM what waits and runs, and a job's own words why not."""
+"""What became of a run's stages: the store says what is made, SLURM what waits and runs, a job's own words why not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NodeStatus:
 
 
 def status_of(run: Path) -> tuple[list[NodeStatus], str]:
-    """The stages of a run that were started or queued, in order; and why SLURM could not be asked ("" where it could)."""
+    """A run's stages that were started or queued, in order; and why SLURM could not be asked ("" where it could)."""
     journal = Journal.read(run)
     last = journal.last()
     seen, trouble = _ask(last)
@@ -114,8 +114,8 @@ def _over(job: Seen) -> tuple[State, str]:
     """What a job's end means that left no word of its own."""
     if job.code == NOT_SHARED:
         return "failed", (
-            f"{job.where or 'its node'} does not see the run's folder: storage is not shared. Put runs on a file system "
-            "that all nodes mount (--runs), and submit again"
+            f"{job.where or 'its node'} does not see the run's folder: storage is not shared. Put runs on a file "
+            "system that all nodes mount (--runs), and submit again"
         )
     if job.code == ENVIRONMENT:
         return "failed", f"{job.where or 'its node'} has no posttrain: set slurm.venv, slurm.python or slurm.modules"
@@ -125,7 +125,10 @@ def _over(job: Seen) -> tuple[State, str]:
         return "stopped", "killed by its time limit before it could stop (slurm.signal). Submit again to go on"
     if job.state == "CANCELLED" or job.code == STOPPED:
         return "stopped", "cancelled. Submit again to go on"
-    words = {"OUT_OF_MEMORY": "out of memory: ask for more (slurm.memory)", "NODE_FAIL": "its node failed; submit again"}
+    words = {
+        "OUT_OF_MEMORY": "out of memory: ask for more (slurm.memory)",
+        "NODE_FAIL": "its node failed; submit again",
+    }
     return "failed", words.get(job.state, f"{job.state.lower()}, exit code {job.code}; its log tells more")
 
 

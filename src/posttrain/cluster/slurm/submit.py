@@ -19,8 +19,8 @@ from posttrain.pipeline import Graph, Wishes, plan_graph
 from posttrain.pipeline.order import Order
 from posttrain.pipeline.plan import Planned, planned_inputs
 from posttrain.store import Artifact, Checkpoint, fingerprint
-from posttrain.store.lock import locked
 from posttrain.store.atomic import write_atomic
+from posttrain.store.lock import locked
 from posttrain.tracking import require
 
 Say = Callable[[str], None]
@@ -80,14 +80,18 @@ def dry_run(graph: Graph, frozen: Frozen, run: Path, config: SlurmConfig, wishes
         commands.append(f"{name}=$({' '.join(sbatch_words(script, dependency(job, places)))})")
         places |= places_of(job, f"${name}")
     listed = "\n".join(commands) or "nothing: all is made"
-    return "\n".join([*files, f"### {frozen.digest}.yaml: the recipe as it is now\n{frozen.text}", "### commands", listed])
+    return "\n".join(
+        [*files, f"### {frozen.digest}.yaml: the recipe as it is now\n{frozen.text}", "### commands", listed]
+    )
 
 
 def _check_before(graph: Graph, run: Path, config: SlurmConfig, wishes: Wishes) -> None:
     """What can be refused without asking SLURM."""
     require(graph.recipe.tracking)
     if wishes.fresh:
-        raise RecipeError("--fresh is for `posttrain run`. Cancel what is queued and run it there, or use another name=.")
+        raise RecipeError(
+            "--fresh is for `posttrain run`. Cancel what is queued and run it there, or use another name=."
+        )
     for one in plan_graph(graph, run, wishes):
         if one.status == "drift" and one.node.name in wishes.wanted(graph):
             raise DriftError(_drifted(one, run))
@@ -113,19 +117,22 @@ def _check_mirrored(source: str | Artifact, stage: str, mirror: Path | None) -> 
     revision = f" --revision {source.revision}" if source.revision else ""
     if mirror is None:
         raise RecipeError(
-            f"stage '{stage}' reads {ref} from the hub, and its node is offline (slurm.offline) with no mirror. Make one: "
-            f"posttrain fetch {source.path}{revision} --to FOLDER, and name it: slurm: {{mirror: FOLDER}}."
+            f"stage '{stage}' reads {ref} from the hub, and its node is offline (slurm.offline) with no mirror. Make "
+            f"one: posttrain fetch {source.path}{revision} --to FOLDER, and name it: slurm: {{mirror: FOLDER}}."
         )
-    folders = [place(mirror, "model", str(source.path), source.revision), place(mirror, "model", str(source.path), None)]
+    folders = [
+        place(mirror, "model", str(source.path), source.revision),
+        place(mirror, "model", str(source.path), None),
+    ]
     if not any(folder.is_dir() for folder in folders):
         raise RecipeError(
-            f"stage '{stage}' reads {ref} from the hub, its node is offline (slurm.offline), and {mirror} does not hold it. "
-            f"On a machine with a network: posttrain fetch {source.path}{revision} --to {mirror}."
+            f"stage '{stage}' reads {ref} from the hub, its node is offline (slurm.offline), and {mirror} does not hold "
+            f"it. On a machine with a network: posttrain fetch {source.path}{revision} --to {mirror}."
         )
 
 
 def _queued(graph: Graph, run: Path, journal: Journal) -> dict[str, tuple[Entry, str]]:
-    """By node: the entry and index of its job that still waits or runs. ClusterError for one that makes something else."""
+    """By node: entry and index of its job that still waits or runs. ClusterError for one that makes something else."""
     last = {name: found for name, found in journal.last().items() if name in graph.nodes}
     if not last:
         return {}
@@ -137,16 +144,14 @@ def _queued(graph: Graph, run: Path, journal: Journal) -> dict[str, tuple[Entry,
             continue
         if entry.own[name] != _own(graph, run, name):
             raise ClusterError(
-                f"stage '{name}' is queued as job {entry.number(index)} from a recipe with other settings. Wait for it, "
-                f"cancel it (scancel {entry.number(index)}), or use another name=."
+                f"stage '{name}' is queued as job {entry.number(index)} from a recipe with other settings. Wait for "
+                f"it, cancel it (scancel {entry.number(index)}), or use another name=."
             )
         waiting[name] = (entry, index)
     return waiting
 
 
-def _todo(
-    graph: Graph, run: Path, wishes: Wishes, waiting: Mapping[str, object], told: Submission
-) -> list[str]:
+def _todo(graph: Graph, run: Path, wishes: Wishes, waiting: Mapping[str, object], told: Submission) -> list[str]:
     """Names of the nodes to queue: wanted, not made, not queued. RecipeError where one reads what nobody makes."""
     wanted = wishes.wanted(graph)
     plan = {one.node.name: one for one in plan_graph(graph, run, wishes)}
@@ -157,7 +162,8 @@ def _todo(
         for need in graph.nodes[name].needs:
             if need not in todo and need not in waiting and need not in told.done:
                 raise RecipeError(
-                    f"stage '{need}' is neither made nor queued, and '{name}' reads it. Submit without --only or --from."
+                    f"stage '{need}' is neither made nor queued, and '{name}' reads it. Submit without --only or "
+                    "--from."
                 )
     return todo
 
@@ -184,9 +190,7 @@ def _entry(job: Job, graph: Graph, run: Path, frozen: Frozen) -> Entry:
 def _standing(waiting: Mapping[str, tuple[Entry, str]]) -> dict[str, Place]:
     """The places of nodes that were queued before."""
     return {
-        name: Place(
-            str(entry.job), int(index) if entry.array else None, frozenset(int(i) for i in entry.nodes)
-        )
+        name: Place(str(entry.job), int(index) if entry.array else None, frozenset(int(i) for i in entry.nodes))
         for name, (entry, index) in waiting.items()
     }
 

@@ -1,7 +1,7 @@
 """``python -m posttrain.cluster.slurm.worker FOLDER DIGEST NODE``: what a job's file starts. It makes one stage.
 
-FOLDER is the run's `slurm/`, DIGEST names the recipe that was frozen there. SIGUSR1 (the limit is near) and SIGTERM end the
-stage as Ctrl-C does: what it has saved stands, and the next attempt goes on from it.
+FOLDER is the run's `slurm/`, DIGEST names the recipe that was frozen there. SIGUSR1 (the limit is near) and SIGTERM end
+the stage as Ctrl-C does: what it has saved stands, and the next attempt goes on from it.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from pathlib import Path
 from posttrain.cluster.slurm.commands import COLUMNS
 
 SBATCH = """#!/bin/bash
+script=$(realpath "${!#}")
 cd {room}
 [ -e refuse ] && { echo "sbatch: error: $(cat refuse)" >&2; exit 1; }
 [ "$1" = --test-only ] && { echo "sbatch: Job 1 to start at once" >&2; exit 0; }
-script="${!#}"
 number=$(($(cat next 2>/dev/null || echo 100) + 1))
 echo $number >next
 echo "$*" >>asked

@@ -98,9 +98,7 @@ def test_a_run_without_slurm_has_a_status_too(walk: Path, capsys: pytest.Capture
     assert [one["state"] for one in stages] == ["finished"] * 7 + ["stopped"]
 
 
-def test_a_run_that_is_not_there_is_refused_with_the_nearest(
-    walk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_is_not_there_is_refused_with_the_nearest(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (Path("runs") / "walk").mkdir(parents=True)
     with pytest.raises(SystemExit) as ended:
         main(["status", "wolk"])

@@ -196,7 +196,9 @@ def test_offline_nodes_need_a_mirror_that_holds_what_is_read_from_the_hub(
     walk: Path, slurm: Pretend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("POSTTRAIN_DATA", raising=False)
-    walk.write_text(walk.read_text().replace("second: {", "second: {steps: 3, ").replace("model: student", "model: org/tiny"))
+    walk.write_text(
+        walk.read_text().replace("second: {", "second: {steps: 3, ").replace("model: student", "model: org/tiny")
+    )
     assert "posttrain fetch org/tiny --to FOLDER" in refused(capsys, "walk.yaml", "--slurm", "--offline")
     mirror = walk.parent / "mirror"
     mirror.mkdir()

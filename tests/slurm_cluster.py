@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo", "srun")
-# cred_expire is also how long a requeued job waits before it may start again (120 s unless said otherwise).
+# cred_expire is also how long a requeued job waits before it may start again (120 s unless said otherwise, 5 at least).
 CONFIG = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -21,7 +21,7 @@ SlurmdUser=root
 SlurmctldPort={controller}
 SlurmdPort={daemon}
 AuthType=auth/munge
-AuthInfo=socket={room}/munge.socket,cred_expire=2
+AuthInfo=socket={room}/munge.socket,cred_expire=5
 StateSaveLocation={room}/state
 SlurmdSpoolDir={room}/spool
 SlurmctldPidFile={room}/slurmctld.pid

@@ -128,7 +128,8 @@ def test_a_matrix_is_an_array_and_a_killed_element_goes_on_when_submitted_again(
     killed = Manifest.read(run / "student--0.2")
     assert killed is not None
     assert killed.attempts == 2
-    assert [json.loads(line)["step"] for line in (run / "student--0.2" / "metrics.jsonl").open()] == [*range(1, 61)]
+    lines = (run / "student--0.2" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [*range(1, 61)]
 
 
 def test_a_node_that_lacks_the_environment_or_the_disk_says_so_before_any_work(

@@ -193,8 +193,8 @@ def _wait_until_ready(
         if time.monotonic() > deadline:
             machines = ", ".join(str(k) for k in sorted({rank // config.launch.processes for rank in missing}))
             raise TrainingError(
-                f"machine {machines} of launch.nodes {config.launch.nodes} did not come within {JOINING:.0f} s. Start "
-                f"there, where the same folder must be seen: python -m posttrain.training.rank {state / JOB} {machines}."
+                f"machine {machines} of launch.nodes {config.launch.nodes} did not come within {JOINING:.0f} s. "
+                f"Start it there, on the same folder: python -m posttrain.training.rank {state / JOB} {machines}."
             )
         time.sleep(0.05)
 

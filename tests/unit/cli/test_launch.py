@@ -67,11 +67,15 @@ def test_what_trains_in_no_several_processes_is_refused(capsys: pytest.CaptureFi
     assert "trains nothing" in said(capsys, "data", "dataset=synthetic", code=2)
 
 
-def test_machine_0_says_what_it_needs_to_be_found(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [{"NODE_RANK": "1"}, {"SLURM_NODEID": "1"}, {}])
+def test_a_further_machine_joins_the_stage_in_its_folder(
+    told: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("MASTER_ADDR", "SLURM_JOB_ID", "NODE_RANK", "GROUP_RANK", "SLURM_NODEID"):
+    for name in ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SystemExit):
-        main(["run", "wide.yaml", "--only", "text", "--quiet"])
-    assert "launch.address" in said(capsys, "wide.yaml", "--only", "base", code=2)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    joined: list[tuple[Path, int]] = []
+    monkeypatch.setattr("posttrain.training.rank.follow", lambda stage, node: joined.append((stage, node)) or 0)
+    said(capsys, "wide.yaml", "--only", "base", *([] if told else ["--node", "1"]))
+    assert joined == [(Path("runs/wide/base"), 1)]

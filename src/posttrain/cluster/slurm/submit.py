@@ -126,8 +126,8 @@ def _check_mirrored(source: str | Artifact, stage: str, mirror: Path | None) -> 
     ]
     if not any(folder.is_dir() for folder in folders):
         raise RecipeError(
-            f"stage '{stage}' reads {ref} from the hub, its node is offline (slurm.offline), and {mirror} does not hold "
-            f"it. On a machine with a network: posttrain fetch {source.path}{revision} --to {mirror}."
+            f"stage '{stage}' reads {ref} from the hub, its node is offline (slurm.offline), and {mirror} does not "
+            f"hold it. On a machine with a network: posttrain fetch {source.path}{revision} --to {mirror}."
         )
 
 

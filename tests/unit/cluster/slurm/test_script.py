@@ -1,4 +1,4 @@
-"""What a job's file does on a node: bash runs it, with the variables that SLURM would set and a `scontrol` of our own."""
+"""What a job's file does on a node: bash runs it, with the variables that SLURM sets and a `scontrol` of our own."""
 
 from __future__ import annotations
 

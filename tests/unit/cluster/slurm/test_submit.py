@@ -123,7 +123,7 @@ def test_a_stage_that_was_made_from_something_else_stops_it(
 def test_only_a_stage_whose_inputs_nobody_makes_is_refused(
     walk: Path, slurm: Pretend, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "'second--0.1' is neither made nor queued" in refused(capsys, "walk.yaml", "--slurm", "--only", "scores")
+    assert "'student--0.1' is neither made nor queued" in refused(capsys, "walk.yaml", "--slurm", "--only", "scores")
     submit("--only", "problems")
     assert slurm.asked() == ["--parsable problems.sbatch"]
 

@@ -15,9 +15,10 @@ from pydantic import Field, field_validator
 
 from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.pipeline.publishing import PushPlan
 from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking")
+TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking", "push")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
@@ -42,6 +43,7 @@ class RecipeFile(Config):
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
+    push: what goes to the Hub when everything is made; a smoke run sends nothing.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RecipeFile(Config):
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
     tracking: list[str] = Field(default_factory=list)
+    push: PushPlan | None = None
 
     @field_validator("name")
     @classmethod
@@ -118,6 +121,7 @@ class Recipe:
     devices: list[str] | None
     tracking: tuple[str, ...]
     source: str
+    push: PushPlan | None = None
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = (), *, smoke: bool = False) -> Recipe:
@@ -155,7 +159,10 @@ def parse_recipe(
     # Only `here` is known inside the variables themselves: they don't name each other.
     variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
-    return Recipe(file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source)
+    push = None if smoke else file.push
+    return Recipe(
+        file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source, push
+    )
 
 
 def _choose(values: dict[str, Any], overrides: list[str], where: str, *, smoke: bool) -> list[str]:

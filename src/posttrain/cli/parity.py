@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # largest difference of one token's log-probability, in nats
+# What the precision explains, in nats: of any token in float32; on average in bfloat16, where one token of a model with
+# large logits may be off by more than any sensible bound.
+LIMITS = {"float32": ("max", 1e-4), "bfloat16": ("mean", 1e-2)}
 
 
 @click.command()
 @click.argument("model")
 @click.option("--revision", help="Of a hub model.")
-@click.option("--dtype", type=click.Choice(list(TOLERANCE)), default="float32", show_default=True)
+@click.option("--dtype", type=click.Choice(list(LIMITS)), default="float32", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--prompts", default=8, show_default=True, help="How many questions to continue.")
 @click.option("--tokens", default=64, show_default=True, help="Sampled tokens per question.")
@@ -25,7 +27,8 @@ def parity(
     """Compare log-probabilities of the native engine with MODEL's own forward, on text it samples.
 
     Two paths: the tokens as they are sampled one by one (what reinforcement learning learns from), and the same text
-    scored at once. Fails (exit code 2) where one token differs by more than the precision explains.
+    scored at once. Fails (exit code 2) where one token (in bfloat16: the mean) differs by more than the precision
+    explains.
     """
     from posttrain import engines
     from posttrain.engines.parity import parity as scored_parity
@@ -59,16 +62,18 @@ def parity(
         path: {"tokens": p.tokens, "max": p.max_difference, "mean": p.mean_difference, "kl": p.kl}
         for path, p in found.items()
     }
+    which, limit = LIMITS[dtype]
     if as_json:
-        click.echo(json.dumps({"model": model, "dtype": dtype, "tolerance": TOLERANCE[dtype], **rows}, indent=2))
+        told = {"model": model, "dtype": dtype, "tolerance": limit, "of": which, **rows}
+        click.echo(json.dumps(told, indent=2))
     else:
         click.echo(f"{'path':<9}{'tokens':>8}{'max |Δ|':>12}{'mean |Δ|':>12}{'KL':>12}   (nats, {dtype})")
         for path, row in rows.items():
             click.echo(f"{path:<9}{row['tokens']:>8}{row['max']:>12.2e}{row['mean']:>12.2e}{row['kl']:>12.2e}")
-    for path, p in found.items():
-        if not p.holds(TOLERANCE[dtype]):
+    for path, row in rows.items():
+        if not row[which] <= limit:  # NaN never is
             raise EngineError(
-                f"parity: the engine's {path} log-probabilities differ from the module's by up to "
-                f"{p.max_difference:.2g}, and {dtype} explains {TOLERANCE[dtype]:g}. Use the engine 'hf' for this "
+                f"parity: the engine's {path} log-probabilities differ from the module's by up to {row['max']:.2g}, on "
+                f"average {row['mean']:.2g}, and {dtype} explains {limit:g} ({which}). Use the engine 'hf' for this "
                 "model, and report its config.json as a bug."
             )

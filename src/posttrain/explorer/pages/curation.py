@@ -83,7 +83,9 @@ def _ledger(path: Path) -> Table | None:
     for step, why in zip(columns["dropped_by"], columns["reason"], strict=True):
         if step is not None:
             reasons.setdefault(str(step), Counter())[str(why)] += 1
-    gone = _some_of_each(columns["dropped_by"])
+    import pyarrow as pa
+
+    gone = pa.array(_some_of_each(columns["dropped_by"]), pa.int64())  # typed: no row may have gone
     rows = table.take(gone).to_pylist()
     names = [n for n in COLUMNS if n in table.column_names and n != "kept"]
     return {

@@ -147,8 +147,8 @@ def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float
 
 
 def sampler_bytes(shape: Shape, tokens: float, dtype: str) -> float:
-    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`, in
-    the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
+    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`,
+    in the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
     width = 2 if dtype == "bfloat16" and on_gpu() else 4
     return width * (shape.parameters + shape.kv_values * tokens)
 

@@ -30,17 +30,32 @@ def run(
     seed=2, sft.lr=1e-4 (a key of stage sft).
     """
     from posttrain.pipeline import Wishes, build_graph, load_recipe, plan_graph, reports, run_graph
+    from posttrain.pipeline.panes import panes_for
     from posttrain.pipeline.plan import describe
+    from posttrain.pipeline.publishing import check_push, publish
+    from posttrain.providers.keys import read_env
 
     graph = build_graph(load_recipe(recipe, overrides, smoke=smoke))
     folder = runs / graph.recipe.name
     wishes = Wishes(only, start, fresh)
+    push = graph.recipe.push
+    targets = check_push(push, graph, with_token=not dry_run) if push is not None else {}  # before anything is spent
     if dry_run:
         click.echo(describe(plan_graph(graph, folder, wishes), folder))
+        for name, repo in targets.items():
+            click.echo(f"then to the Hub: {name} → {repo}")
         return
-    result = run_graph(graph, folder, wishes, quiet=quiet, say=lambda line: click.echo(line))
+    panes = panes_for(quiet=quiet)
+    if graph.recipe.launch == "ray":
+        from posttrain.cluster.ray import run_on_ray
+
+        result = run_on_ray(graph, folder, wishes, say=panes.say)
+    else:
+        result = run_graph(graph, folder, wishes, quiet=quiet, say=panes.say, panes=panes)
     pages = reports(result)
     for name, page in pages.items():
         click.echo(f"{name}: {page}")
     if not pages:
         click.echo(f"run: {folder}")
+    if push is not None and not result.skipped:
+        publish(push, graph, folder, click.echo, read_env(Path(".env")))

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posttrain.models.attention import Documents, attend
-from posttrain.models.lean import WIDEST, AddNorm, Attention, Blocks, Swiglu, lean
+from posttrain.models.causal import WIDEST, Attention, Blocks
+from posttrain.models.lean import AddNorm, Swiglu, lean
 from posttrain.models.products import linear
 from posttrain.models.sharing import Shared
 

@@ -68,8 +68,6 @@ class DPOConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _one_length(self) -> DPOConfig:
-        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
-            raise ValueError(f"dpo is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
         return self

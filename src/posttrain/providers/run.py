@@ -166,11 +166,6 @@ class Run:
     def _has_room(self, job: Job) -> bool:
         room = self._room + room_for(job.request.max_tokens)
         try:
-            if self._journal.full:
-                raise StoreError(
-                    f"the disk of {self._journal.path} is full. Every reply is kept, and nothing more was sent: free "
-                    "some space and run the same command again."
-                )
             self._journal.ballast.hold(room)
         except StoreError as error:
             self._budget.settle(job.worst, 0.0)

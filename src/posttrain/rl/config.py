@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -95,6 +95,8 @@ class CorrectionConfig(Config):
 
 class RLConfig(TrainingConfig):
     """Groups of rollouts, group advantages, an objective: docs/algorithms.md."""
+
+    dealt: ClassVar[str] = "prompts"
 
     algorithm: AlgorithmName | None = None
     """A row of `posttrain algorithms`: sets the keys below that are not set themselves."""
@@ -195,8 +197,6 @@ class RLConfig(TrainingConfig):
                 "the truncated distribution and the trainer's of the whole one, so their ratio corrects nothing. Set "
                 "top_p: 1, or staleness: 0 and correction.kind: none"
             )
-        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
-            raise ValueError(f"rl is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if self.correction.low > self.correction.high:
             raise ValueError(
                 f"correction.low {self.correction.low:g} is above correction.high {self.correction.high:g}"

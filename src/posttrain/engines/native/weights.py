@@ -144,13 +144,13 @@ def read_weights(
         kind = dtype or head[0].dtype
         kernel = _kernel(source, shape, kind, embed.device) if compiled else None
         flow = torch.float32 if kernel is not None else kind
-        few = kernel if rows <= FEW else None
+        few = rows <= FEW
         return Weights(
             shape=shape,
             embed=embed.to(kind),
-            layers=tuple(_layer(module, shape, kind, flow, few) for module in source.model.layers),
+            layers=tuple(_layer(module, shape, kind, kernel, few=few) for module in source.model.layers),
             norm=source.model.norm.weight.to(flow),
-            head=Product([head[0].to(kind)], _join([head[1]], kind), few),
+            head=Product([head[0].to(kind)], _join([head[1]], kind), kernel, few=few),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,
             kernel=kernel,
@@ -163,7 +163,8 @@ def _join(parts: list[Tensor | None], dtype: torch.dtype) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def _layer(module: Any, shape: Shape, dtype: torch.dtype, flow: torch.dtype, few: Kernel | None) -> Layer:
+def _layer(module: Any, shape: Shape, dtype: torch.dtype, kernel: Kernel | None, *, few: bool) -> Layer:
+    flow = torch.float32 if kernel is not None else dtype
     attention, mlp = module.self_attn, module.mlp
     q, q_bias = projection(attention.q_proj)
     k, k_bias = projection(attention.k_proj)
@@ -181,12 +182,18 @@ def _layer(module: Any, shape: Shape, dtype: torch.dtype, flow: torch.dtype, few
     heads = [_interleave(q, shape.heads), _interleave(k, shape.kv_heads), v]
     return Layer(
         input_norm=module.input_layernorm.weight.to(flow),
-        qkv=Product([part.to(dtype) for part in heads], qkv_bias, few),
+        qkv=Product([part.to(dtype) for part in heads], qkv_bias, kernel, few=few),
         qk_norm=norm,
-        out=Product([out.to(dtype)], _join([out_bias], dtype), few),
+        out=Product([out.to(dtype)], _join([out_bias], dtype), kernel, few=few),
         mlp_norm=module.post_attention_layernorm.weight.to(flow),
-        gate_up=Product([gate.to(dtype), up.to(dtype)], _join([gate_bias, up_bias], dtype), few),
-        down=Product([down.to(dtype)], _join([down_bias], dtype), few),
+        gate_up=Product(
+            [gate.to(dtype), up.to(dtype)],
+            _join([gate_bias, up_bias], dtype),
+            kernel,
+            few=few,
+            gated=kernel is not None,
+        ),
+        down=Product([down.to(dtype)], _join([down_bias], dtype), kernel, few=few),
     )
 
 

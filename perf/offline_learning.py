@@ -93,7 +93,7 @@ def preferred(name: str, where: Path, seed: int, a: Amounts, start: Start) -> Ar
 
 
 def on_the_way(folder: Path, start: Start, trained: Artifact, last: int) -> list[tuple[int, float]]:
-    """(step, validation accuracy) of the start, of every checkpoint that was kept, and of the end, which is step `last`."""
+    """(step, validation accuracy) of the start, of the checkpoints that were kept, and of the end: step `last`."""
     asked = {"checkpoints": "all", "split": "validation", "limit": 256, "temperature": 0, "max_tokens": 64}
     models = [start.sft, trained]
     scores = stage("eval", folder / f"way-{trained.path.name}", asked, models=models, problems=start.problems)

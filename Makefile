@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 STAMP := .installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-real evidence check perf-env vllm suites clean
+.PHONY: help install quickstart test test-real evidence check docs reference perf-env vllm suites clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -48,11 +48,18 @@ test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv/.browser .venv-vllm/$(ST
 evidence: .venv/$(STAMP) ## long claims, run by hand
 	@status=0; $(PYTEST) -m evidence --timeout 0 || status=$$?; [ $$status -eq 0 ] || [ $$status -eq 5 ]
 
-check: .venv/$(STAMP) ## format, lint, types, import law
+check: .venv/$(STAMP) ## format, lint, types, import law, Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
+
+docs: .venv/$(STAMP) ## the documentation as a site, in build/site; warnings and broken links are errors
+	$(BIN)/python -m tools.docsite build/site
+
+reference: .venv/$(STAMP) ## what docs/ has from the code, written anew
+	$(BIN)/python -m tools.reference
 
 perf-env: .venv-perf/$(STAMP) ## the peers that perf/ measures against, in .venv-perf
 

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -213,8 +214,12 @@ class Workspace:
         return self.dir / name
 
     def certify(self, line: str, ok: bool, **facts: Any) -> None:
-        """One line of the run's certificate; the report shows it. Red lines stand beside green ones."""
+        """One line of the run's certificate; the report shows it. Red lines stand beside green ones.
+
+        Numbers that are none (NaN, infinity) are written as null, for other readers can't parse them.
+        """
         path = self.dir / "certificate.json"
         lines: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        lines[line] = {"ok": ok, **facts}
+        told = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
+        lines[line] = {"ok": ok, **told}
         write_json(path, lines)

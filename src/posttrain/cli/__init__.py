@@ -28,6 +28,9 @@ VERBS: dict[str, str] = {
     "cuts": "What did cleaning cut out of traces? Before and after.",
     "benchmarks": "List the benchmarks: items, licence, and whether the mirror holds them.",
     "export-samples": "Write the samples of an evaluation in lm-eval's format.",
+    "submit": "Queue a recipe's stages on a cluster (SLURM), each after those it reads.",
+    "status": "What became of a run's stages: made, running, waiting, failed and why.",
+    "launch": "Train a stage on several machines; --print shows every machine's command.",
     "plan": "Show what a run would do, and what it would cost.",
     "recipes": "List the recipes that ship, or print one.",
     "init": "Write a starter recipe and an .env.example into a folder.",
@@ -40,7 +43,7 @@ VERBS: dict[str, str] = {
     "serve": "Offer a checkpoint over the OpenAI protocol.",
     "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
-    "push": "Send a model to the Hub, or what a training stage could not send.",
+    "push": "Send a run, a model, data or scores to the Hub, or what a training stage could not send.",
 }
 
 # Stages whose verb has flags of its own, in a file of its own.

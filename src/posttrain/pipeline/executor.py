@@ -88,6 +88,17 @@ def begin_run(graph: Graph, run: Path, wishes: Wishes) -> tuple[list[Node], RunR
     return [graph.nodes[name] for name in wanted], result
 
 
+def run_node(graph: Graph, run: Path, name: str, *, again: Again = "never") -> Made:
+    """Makes one node, whose inputs must be finished, while other processes may make others of the same run.
+
+    Only the node's own folder is locked. Errors as in `run_graph`.
+    """
+    require(graph.recipe.tracking)
+    result = RunResult(run, {}, [], graph.recipe.tracking)
+    _reuse_ancestors(graph, [name], result)
+    return _here(graph.nodes[name], result, again, Device("auto", "auto", None), quiet=False)
+
+
 def order_of(node: Node, result: RunResult) -> Order:
     """The order for `node`; what it reads must have been made."""
 

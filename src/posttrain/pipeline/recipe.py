@@ -15,11 +15,12 @@ from pydantic import Field, field_validator
 
 from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.pipeline.publishing import PushPlan
 from posttrain.tracking import SINKS
 
 TOP = (
     *("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking"),
-    *("launch", "ray"),
+    *("launch", "ray", "slurm", "push"),
 )
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
@@ -46,6 +47,8 @@ class RecipeFile(Config):
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
     launch: where stages run: local (the devices of this machine) or ray (a cluster, settings under `ray`).
+    slurm: what jobs ask for where stages run on a cluster (posttrain.cluster.slurm has the keys).
+    push: what goes to the Hub when everything is made; a smoke run sends nothing.
     """
 
     name: str
@@ -60,6 +63,8 @@ class RecipeFile(Config):
     tracking: list[str] = Field(default_factory=list)
     launch: Literal["local", "ray"] = "local"
     ray: dict[str, Any] = Field(default_factory=dict)
+    slurm: dict[str, Any] = Field(default_factory=dict)
+    push: PushPlan | None = None
 
     @field_validator("name")
     @classmethod
@@ -126,6 +131,8 @@ class Recipe:
     source: str
     launch: str = "local"
     ray: Mapping[str, Any] = field(default_factory=dict)
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    push: PushPlan | None = None
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = (), *, smoke: bool = False) -> Recipe:
@@ -174,6 +181,8 @@ def parse_recipe(
         source=source,
         launch=file.launch,
         ray=file.ray,
+        slurm=file.slurm,
+        push=None if smoke else file.push,
     )
 
 

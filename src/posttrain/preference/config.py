@@ -37,10 +37,11 @@ class SampleConfig(Config):
 class PairsConfig(Config):
     """Which two answers to one problem make a pair."""
 
-    by: Literal["verdict", "reward"] = "verdict"
-    """verdict: a correct answer against a wrong one. reward: a higher reward (a judge's, say) against a lower one."""
+    by: Literal["verdict", "reward", "judge"] = "verdict"
+    """verdict: a correct answer against a wrong one. reward: a higher reward against a lower one. judge: the same by
+    what a judge said (input `judged`)."""
     margin: float = Field(0.0, ge=0)
-    """By reward: the least difference."""
+    """By reward or judge: the least difference."""
     per_problem: int = Field(1, ge=1)
     """Pairs of one problem at most; no answer is in two of them."""
     split: str | None = None
@@ -67,8 +68,6 @@ class DPOConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _one_length(self) -> DPOConfig:
-        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
-            raise ValueError(f"dpo is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
         return self

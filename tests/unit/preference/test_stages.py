@@ -24,7 +24,8 @@ from posttrain.training.update import Updater
 
 TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 128}
 DEEPSPEED = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'"
+    importlib.util.find_spec("deepspeed") is None,
+    reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'",
 )
 
 

@@ -179,7 +179,8 @@ def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
 
 
 DEEPSPEED = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'"
+    importlib.util.find_spec("deepspeed") is None,
+    reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'",
 )
 SEVERAL = {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}}
 ADAPTERS = {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}}

@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 STAMP := .installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-real evidence check perf-env vllm suites clean
+.PHONY: help install quickstart test test-real evidence check docs reference perf-env vllm suites clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -53,6 +53,12 @@ check: .venv/$(STAMP) ## format, lint, types, import law
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/$(STAMP) ## the documentation as a site, in build/site; warnings and broken links are errors
+	$(BIN)/python -m tools.docsite build/site
+
+reference: .venv/$(STAMP) ## what docs/ has from the code, written anew
+	$(BIN)/python -m tools.reference
 
 perf-env: .venv-perf/$(STAMP) ## the peers that perf/ measures against, in .venv-perf
 

@@ -7,11 +7,13 @@ default, is extrapolated from the two largest that were measured, on paper.
 
 Peers, in the same run: datatrove's four MinHash stages where .venv-perf has it, and datasketch, one text after the
 other. All look for near duplicates of the same texts with word n-grams, at most PEER_ROWS of them, on one core each.
+MiniLM embeds EMBEDDED questions in one thread, where its package is installed; loading it is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -29,6 +31,7 @@ from perf.harness import Results, Row, machine
 from posttrain.config import parse
 from posttrain.curate import lsa
 from posttrain.curate.artifacts import read_samples
+from posttrain.curate.embeddings import Encoder, find_model
 from posttrain.curate.filters import FILTERS
 from posttrain.curate.rows import Rows
 from posttrain.curate.selectors.kmeans import kmeans
@@ -40,6 +43,7 @@ from posttrain.store import Samples, write_table
 HERE = Path(__file__).resolve().parent
 PEER_PYTHON = HERE.parent / ".venv-perf" / "bin" / "python"
 PEER_ROWS = 20_000
+EMBEDDED = 512
 CLUSTERS = 100
 LIMITS = {"exact + MinHash": 60.0, "decontamination": 60.0, "TF-IDF + k-means": 90.0}  # seconds at 100,000 rows
 MEMORY = 2 << 30
@@ -105,12 +109,25 @@ def datasketch_near(rows: Rows, tools: Toolbox) -> int:
     return kept
 
 
+@functools.cache
+def minilm() -> Encoder:
+    """Loaded, and warm."""
+    encoder = Encoder(find_model("minilm"), "cpu")
+    encoder.encode(["one question"], lambda count: None)
+    return encoder
+
+
+def embed_questions(rows: Rows, tools: Toolbox) -> int:
+    return len(minilm().encode(rows.questions, lambda count: None))
+
+
 CASES: dict[str, Callable[[Rows, Toolbox], int]] = {
     "exact + MinHash": deduplicate,
     "decontamination": decontaminate,
     "TF-IDF + k-means": cluster,
     "MinHash": near_only,
     "datasketch": datasketch_near,
+    "MiniLM": embed_questions,
 }
 
 
@@ -123,6 +140,8 @@ def measure(case: str, folder: Path) -> dict[str, Any]:
         tools = Toolbox(Workspace(Path(scratch), quiet=True), student=None, held_out=None, max_batch=1)
         if case == "decontamination":
             tools.references(BENCHMARKS, "perf")  # reading the benchmarks is no part of looking for them
+        if case == "MiniLM":
+            minilm()
         started = time.perf_counter()
         left = CASES[case](rows, tools)
         seconds = time.perf_counter() - started
@@ -130,8 +149,9 @@ def measure(case: str, folder: Path) -> dict[str, Any]:
     return {"rows": len(rows), "read_seconds": read, "seconds": seconds, "left": left, "peak_bytes": peak}
 
 
-def in_own_process(arguments: list[str], python: str = sys.executable) -> dict[str, Any]:
-    done = subprocess.run([python, *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False)
+def in_own_process(arguments: list[str], python: str = sys.executable, threads: int | None = None) -> dict[str, Any]:
+    env = dict(os.environ) if threads is None else {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([python, *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -147,15 +167,25 @@ def extrapolated(sizes: list[int], values: list[float], size: int) -> float:
 
 
 def run(rows: list[int], to: int, mirror: Path, folder: Path) -> Results:
+    """rows: the sizes; none = only the peers and MiniLM."""
     results = Results("curation at scale", machine())
+    if rows:
+        at_scale(results, rows, to, mirror, folder)
+    beside_peers(results, min([PEER_ROWS, *rows[-1:]]), mirror, folder)
+    embedding(results, mirror, folder)
+    return results
+
+
+def at_scale(results: Results, rows: list[int], to: int, mirror: Path, folder: Path) -> None:
+    """Every case at every size, extrapolated to one more."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for count in sorted(rows):
+    sizes = sorted(rows)
+    for count in sizes:
         make_rows(mirror, count, folder / str(count))
         for case in LIMITS:
             one = in_own_process(["-m", "perf.curation", "--case", case, "--folder", str(folder / str(count))])
             found.setdefault(case, {})[count] = one
             results.rows.append(Row(f"{case} {count:,}", "posttrain", count, "rows", [one["seconds"]]))
-    sizes = sorted(rows)
     for case, limit in LIMITS.items():
         seconds = [found[case][n]["seconds"] for n in sizes]
         peaks = [float(found[case][n]["peak_bytes"]) for n in sizes]
@@ -170,8 +200,18 @@ def run(rows: list[int], to: int, mirror: Path, folder: Path) -> Results:
                 if n <= 100_000
             ),
         }
-    beside_peers(results, min(PEER_ROWS, sizes[-1]), mirror, folder)
-    return results
+
+
+def embedding(results: Results, mirror: Path, folder: Path) -> None:
+    """Questions per second that the packaged MiniLM embeds."""
+    make_rows(mirror, EMBEDDED, folder / "minilm")
+    try:
+        one = in_own_process(["-m", "perf.curation", "--case", "MiniLM", "--folder", str(folder / "minilm")], threads=1)
+    except RuntimeError as error:
+        results.skipped["MiniLM"] = str(error).strip().splitlines()[-1]
+        return
+    results.rows.append(Row(f"MiniLM {EMBEDDED:,}, one thread", "posttrain", EMBEDDED, "questions", [one["seconds"]]))
+    results.facts["MiniLM"] = {**one, "questions_per_second": round(EMBEDDED / one["seconds"], 1)}
 
 
 def beside_peers(results: Results, count: int, mirror: Path, folder: Path) -> None:
@@ -210,6 +250,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--to", type=int, default=1_000_000, help="the size that is extrapolated to")
     parser.add_argument("--quick", action="store_true", help="2,000 rows, to see that it works")
+    parser.add_argument("--peers", action="store_true", help="only the peers and MiniLM")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -220,7 +261,8 @@ def main() -> None:
     mirror = Path(os.environ.get("POSTTRAIN_DATA", HERE.parents[1] / "shared" / "data"))
     os.environ["POSTTRAIN_DATA"] = str(mirror)
     with tempfile.TemporaryDirectory() as folder:
-        results = run([2_000] if options.quick else options.rows, options.to, mirror, Path(folder))
+        sizes = [] if options.peers else [2_000] if options.quick else sorted(options.rows)
+        results = run(sizes, options.to, mirror, Path(folder))
     results.show()
     for case, facts in results.facts.items():
         for size, one in facts.get("measured", {}).items():

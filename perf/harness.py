@@ -133,8 +133,8 @@ class Results:
         """The table and the ratios, on standard output."""
         m = self.machine
         out = [f"{self.title} · {m['cpu']}, {m['threads']} threads, load {m['load_average']} · {m['date']}", ""]
-        out.append(f"{'what':<22}{'who':<22}{'rate':>12}  unit/s")
-        out += [f"{row.name:<22}{row.case:<22}{row.rate:>12,.0f}  {row.unit}/s" for row in self.rows]
+        out.append(f"{'what':<28}{'who':<22}{'rate':>12}  unit/s")
+        out += [f"{row.name:<28}{row.case:<22}{row.rate:>12,.0f}  {row.unit}/s" for row in self.rows]
         out.append("")
         for name, value in self.ratios.items():
             low, high = self.spread[name]

@@ -26,6 +26,7 @@ from posttrain.store import Artifact, Scores
 
 LEARN = ("reinforce_baseline", "grpo", "dr_grpo", "dapo", "rloo")
 IDLE = ("random reward", "learning rate 0")
+FURTHER = ("reinforce", "gspo", "cispo", "reinforce++")  # with --only: nothing is claimed of them
 COIN = '''"""A reward that knows nothing: a coin, tossed by the text itself, so that a resumed run tosses the same."""
 
 import zlib
@@ -80,7 +81,7 @@ def start(folder: Path, a: Amounts) -> tuple[Artifact, Artifact]:
 def arm(name: str, folder: Path, a: Amounts) -> dict[str, Any]:
     """The config of one algorithm's training."""
     config: dict[str, Any] = {
-        "algorithm": name if name in LEARN else "grpo",
+        "algorithm": "grpo" if name in IDLE else name,
         "steps": a.steps,
         "prompts": a.prompts,
         "group": 8,
@@ -134,7 +135,7 @@ def learn(name: str, seed: int, folder: Path, a: Amounts, problems: Artifact, sf
 def passed(row: Mapping[str, Any]) -> bool:
     """Whether this training did what its algorithm must: learn, or not."""
     better = bool(row["difference"] > 0 and row["p"] < 0.01)
-    return better if row["algorithm"] in LEARN else not better
+    return row["algorithm"] in FURTHER or better == (row["algorithm"] not in IDLE)
 
 
 def figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -149,7 +150,7 @@ def figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         curves = [row["curve"] for row in rows if row["algorithm"] == name]
         steps = [step for step, _ in curves[0]]
         values = np.array([[value for _, value in one] for one in curves]) * 100
-        style = "-" if name in LEARN else "--"
+        style = "--" if name in IDLE else "-"
         (line,) = axes.plot(steps, values.mean(0), style, label=name)
         axes.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_xlabel("updates")
@@ -183,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where everything is made, and reused")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=[*LEARN, *IDLE])
+    parser.add_argument("--only", nargs="+", choices=[*LEARN, *IDLE, *FURTHER])
     parser.add_argument("--rate", type=float, default=Amounts.rate)
     parser.add_argument("--prompts", type=int, default=Amounts.prompts)
     parser.add_argument("--steps", type=int, default=Amounts.steps)

@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -88,12 +87,10 @@ def notes(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def measure(folder: Path, seeds: int, *, smoke: bool) -> dict[str, Any]:
-    """One run, resumed where it was interrupted: seconds, contests, truth, notes."""
+    """One run, resumed where it was interrupted: seconds of its stages, contests, truth, notes."""
     repeats = [f"matrix.repeat=[{', '.join(map(str, range(seeds)))}]"]
-    began = time.perf_counter()
     arguments = ["--smoke"] if smoke else repeats
     subprocess.run([*COMMAND, *arguments, "--runs", str(folder)], check=True, stdout=sys.stderr)
-    seconds = time.perf_counter() - began
     (run,) = folder.iterdir()
     keep = ("answers", "notes", "ways", "comparisons")
     reports = {
@@ -103,8 +100,8 @@ def measure(folder: Path, seeds: int, *, smoke: bool) -> dict[str, Any]:
     for path in run.glob("*/manifest.json"):
         stages[path.parent.name.partition("--")[0]] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
     return {
-        "seeds": seeds,
-        "seconds": round(seconds, 1),
+        "seeds": max(len(way["each"]) for way in reports["contest"]["ways"]),
+        "seconds": round(stages.total(), 1),
         "stages": {name: round(total, 1) for name, total in stages.items()},
         "truth": truth(run / "pool", run / "raw"),
         "selectors": notes(run),

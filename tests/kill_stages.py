@@ -21,7 +21,7 @@ from tests.warm import Warm
 from posttrain.store import Manifest
 
 RECIPES = Path(__file__).parent / "recipes"
-STAGES = ("problems", "traces", "base", "tokens", "sft", "sft-tokens", "rl", "scores", "report")
+STAGES = ("problems", "traces", "raw", "base", "kept", "tokens", "sft", "sft-tokens", "rl", "scores", "report")
 
 
 @dataclass

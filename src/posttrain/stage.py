@@ -11,9 +11,10 @@ import contextlib
 import importlib
 import inspect
 import json
+import math
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """How a stage's work is parted among devices or machines (its function's attribute `parts`).
+
+    A part is one file below the workspace's `state`. It is made alone, in any order, in any workspace with the stage's
+    seed, and comes out the same; a stage that finds it in its own workspace doesn't make it again.
+
+    names(config, inputs): all parts, relative to `state`; [] where this config can't be parted.
+    make(config, inputs, work, names): makes the parts named and yields each name when its file is whole.
+    """
+
+    names: Callable[[Any, Mapping[str, Any]], list[str]]
+    make: Callable[[Any, Mapping[str, Any], Workspace, Iterable[str]], Generator[str, None, None]]
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """A stage as its signature tells it. `version` enters the fingerprint: raise it when results change."""
 
@@ -50,6 +66,7 @@ class StageSpec:
     output: type[Artifact]
     version: int
     forecast: Callable[..., dict[str, Any]] | None
+    parts: Parts | None = None
 
 
 def stage_spec(name: str) -> StageSpec:
@@ -120,6 +137,7 @@ def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:
         output=output,
         version=getattr(function, "version", 1),
         forecast=getattr(function, "forecast", None),
+        parts=getattr(function, "parts", None),
     )
 
 
@@ -196,8 +214,12 @@ class Workspace:
         return self.dir / name
 
     def certify(self, line: str, ok: bool, **facts: Any) -> None:
-        """One line of the run's certificate; the report shows it. Red lines stand beside green ones."""
+        """One line of the run's certificate; the report shows it. Red lines stand beside green ones.
+
+        Numbers that are none (NaN, infinity) are written as null, for other readers can't parse them.
+        """
         path = self.dir / "certificate.json"
         lines: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        lines[line] = {"ok": ok, **facts}
+        told = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
+        lines[line] = {"ok": ok, **told}
         write_json(path, lines)

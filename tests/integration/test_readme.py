@@ -190,9 +190,3 @@ def anchors(page: Path) -> set[str]:
     """The anchors that a Markdown viewer makes of headings: lower case, punctuation dropped, spaces to hyphens."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
-
-
-def test_every_page_of_the_documentation_is_in_its_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text()
-    pages = [page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "index.md"]
-    assert [str(p) for p in pages if f"({p.relative_to(ROOT / 'docs')})" not in index] == []

@@ -25,6 +25,8 @@ from posttrain.engines.vllm import VLLMConfig, VLLMEngine
 from posttrain.engines.vllm.server import find_environment
 from posttrain.errors import EngineError
 from posttrain.models import train_tokenizer
+from posttrain.models.config import LoraConfig
+from posttrain.models.lora import add_lora
 from posttrain.records import Completion
 from posttrain.store import Checkpoint
 
@@ -267,11 +269,10 @@ def shaken(module: torch.nn.Module, seed: int) -> None:
 def test_a_lora_adapter_is_served_beside_its_base_and_brought_up_to_date(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
     needs_vllm()
-    adapted = peft.get_peft_model(
-        served(tokenizer, 0), peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear")
-    ).eval()
+    adapted = served(tokenizer, 0)
+    add_lora(adapted, LoraConfig(rank=4, alpha=8), seed=0)  # inside the model, as reinforcement learning has them
     shaken(adapted, 0)
     sampling = Sampling(n=2, max_tokens=16)
     with closing(VLLMEngine(adapted, folder=tmp_path, config=VLLMConfig(extra_args=EAGER))) as engine:

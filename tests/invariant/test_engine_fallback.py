@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.unit.engines.tiny import module_logprobs, prompts, tiny
@@ -11,6 +13,7 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedModel,
+    Qwen2ForCausalLM,
     Qwen3_5ForCausalLM,
     Qwen3_5TextConfig,
 )
@@ -143,3 +146,62 @@ def test_state_space_layers_run_too() -> None:
 def test_another_precision_than_the_modules_is_refused() -> None:
     with pytest.raises(EngineError, match=r"dtype is torch.bfloat16.*Leave dtype out"):
         list(NativeEngine(other("gpt2"), pad_id=0, dtype=torch.bfloat16).generate(prompts(1), Sampling()))
+
+
+def test_what_hangs_on_a_module_is_sampled_with() -> None:
+    """A hook that halves one layer's MLP: log-probabilities are those of the module as it is called."""
+    model = tiny("qwen2")
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    plain = list(engine.score([(1, 2, 3, 4)]))
+    halved = model.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: 0.5 * output)
+    for completion in engine.generate(prompts(5), Sampling(max_tokens=8)):
+        exact = module_logprobs(model, completion.prompt_ids + completion.token_ids)[len(completion.prompt_ids) - 1 :]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), exact, atol=1e-4, rtol=0)
+    assert engine.fallback == "its module 'model.layers.1.mlp' has hooks or a forward of its own"
+    halved.remove()
+    assert list(engine.score([(1, 2, 3, 4)])) == plain
+    assert engine.fallback is None
+
+
+def test_hooks_of_transformers_that_only_watch_cost_no_speed() -> None:
+    model = tiny("llama")
+    model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, output_attentions=False)
+    engine = NativeEngine(model, pad_id=0)
+    next(iter(engine.score([(1, 2, 3)])))
+    assert engine.fallback is None
+
+
+def test_a_class_of_ones_own_runs_by_its_own_forward() -> None:
+    class Hotter(Qwen2ForCausalLM):
+        def forward(self, *arguments: Any, **named: Any) -> Any:
+            out = super().forward(*arguments, **named)
+            out.logits = out.logits * 1.5
+            return out
+
+    plain = tiny("qwen2")
+    model = Hotter(plain.config).eval()
+    model.load_state_dict(plain.state_dict())
+    engine = NativeEngine(model, pad_id=0)
+    assert engine.fallback is not None
+    assert "it is a Hotter" in engine.fallback
+    for completion in engine.generate(prompts(4), Sampling(max_tokens=10)):  # of several lengths: padded
+        exact = module_logprobs(model, completion.prompt_ids + completion.token_ids)[len(completion.prompt_ids) - 1 :]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), exact, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}, "depend on the text's"),
+        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"], "sliding_window": 8,
+          "use_sliding_window": True}, "sliding_attention"),
+    ],
+)  # fmt: skip
+def test_options_that_the_lean_path_does_not_know_are_left_to_the_module(options: dict[str, Any], why: str) -> None:
+    model = tiny("qwen2", **options)
+    engine = NativeEngine(model, pad_id=0, max_batch=4)
+    assert engine.fallback is not None
+    assert why in engine.fallback
+    for completion in engine.generate(prompts(4), Sampling(max_tokens=20)):
+        exact = module_logprobs(model, completion.prompt_ids + completion.token_ids)[len(completion.prompt_ids) - 1 :]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), exact, atol=1e-4, rtol=0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.kill_stages import STAGES, Lab, lab, metrics, results
 
-KILLS = {"base": 4, "sft": 4, "sft-tokens": 3, "rl": 4, "scores": 4}
+KILLS = {"base": 4, "kept": 3, "sft": 4, "sft-tokens": 3, "rl": 4, "scores": 4}
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def curate_command() -> click.Command:
 def _show(folder: Path, row: str | None) -> None:
     from posttrain.curate.page import explain, explained_in_words, in_words, read_curation
 
-    lines = in_words(read_curation(folder)) if row is None else explained_in_words(explain(folder, row))
+    lines = in_words(read_curation(folder), examples=True) if row is None else explained_in_words(explain(folder, row))
     click.echo("\n".join(lines))
 
 

@@ -85,7 +85,8 @@ def _shown(table: Table) -> str:
     from posttrain.evals.table import markdown, percent, points
     from posttrain.leaderboard.pages import money, place, span
 
-    head = ["rank", "entry", "accuracy", "interval", "behind", "n", "truncated", "unparsed", "training", "paid"]
+    head = ["rank", "entry", "accuracy", "interval", "behind", "n", "truncated", "unparsed", "training"]
+    head += [*([] if table.target is None else [f"to {percent(table.target, 0)}"]), "paid"]
     rows = [
         [
             place(e),
@@ -97,6 +98,7 @@ def _shown(table: Table) -> str:
             percent(e.truncation_rate),
             percent(e.unparsed_rate),
             span(e.seconds),
+            *([] if table.target is None else [span(e.seconds_to_target)]),
             money(e.dollars),
         ]
         for e in table.entries

@@ -13,7 +13,10 @@ from posttrain.errors import RecipeError
 _STAGE = stage_command("report")
 
 
-@click.command(help=f"""Report on RUN: all of its finished evaluations, into RUN/report.\n\n{_STAGE.help}""")
+_ABOUT = "Report on RUN: all of its finished evaluations, sweeps and judgements, into RUN/report."
+
+
+@click.command(help=f"{_ABOUT}\n\n{_STAGE.help}")
 @click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
 @click.option("--fresh", is_flag=True, help="Make it again; the old one is kept as OUT@1.")
 @click.option("--quiet", is_flag=True, help="No progress, only where the artifact is.")
@@ -30,13 +33,15 @@ def report(context: click.Context, arguments: tuple[str, ...], fresh: bool, quie
 
 def _of_run(run: Path, given: set[str]) -> list[str]:
     """What naming a run says in KEY=VALUEs. A report that its recipe made is continued with its own seed."""
-    from posttrain.report.run import evaluations_of
+    from posttrain.report.run import evaluations_of, judgements_of
     from posttrain.store import Manifest
 
     scores, waiting = evaluations_of(run)
     if waiting:
         click.echo(f"not finished, so not in this report: {', '.join(waiting)}", err=True)
     said = [] if "of" in given else [f"of={json.dumps([str(folder) for folder in scores])}"]
+    if given.isdisjoint({"of", "judged"}) and (judged := judgements_of(run)):
+        said.append(f"judged={json.dumps([str(folder) for folder in judged])}")
     if "out" not in given:
         said.append(f"out={run / 'report'}")
         made = Manifest.read(run / "report")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,9 @@ def embed(texts: Sequence[str], model: str, *, progress: OpenProgress, device: s
     if model == TFIDF:
         return lsa.embed(texts)
     encoder = Encoder(find_model(model), device)
-    cache = Cache(encoder.identity)
-    keys = [cache.key(text) for text in texts]
+    keys = [Cache.key(text) for text in texts]
     wanted = dict(zip(keys, texts, strict=True))
+    cache = Cache(encoder.identity, wanted.keys())
     missing = {key: text for key, text in wanted.items() if key not in cache}
     with progress(len(wanted), f"embedding ({model})", "texts") as bar:
         bar.skip(len(wanted) - len(missing))
@@ -94,16 +94,20 @@ def find_model(name: str) -> Path:
 class Cache:
     """Vectors by the content of their text, in files that only ever appear whole.
 
-    A folder per model, in $POSTTRAIN_CACHE or else ~/.cache/posttrain/embeddings; many processes may write to it.
+    A folder per model, in $POSTTRAIN_CACHE or else ~/.cache/posttrain/embeddings; many processes may write to it. Only
+    the vectors of `wanted` are held in memory.
     """
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, wanted: Collection[bytes]) -> None:
         home = os.environ.get(CACHE) or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain"
         self.folder = Path(home).expanduser() / "embeddings" / identity
         self._vectors: dict[bytes, Vectors] = {}
         for path in sorted(self.folder.glob("*.npz")):
             with np.load(path, allow_pickle=False) as shard:
-                self._vectors.update(zip(map(bytes, shard["keys"]), shard["vectors"], strict=True))
+                keys = [bytes(key) for key in shard["keys"]]
+                here = [i for i, key in enumerate(keys) if key in wanted]
+                if here:
+                    self._vectors.update(zip((keys[i] for i in here), shard["vectors"][here], strict=True))
 
     @staticmethod
     def key(text: str) -> bytes:

@@ -21,7 +21,7 @@ from posttrain.curate.run import Taken
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEDGER, CURATION = "ledger.parquet", "curation.json"
+LEDGER, CURATION, TIMING = "ledger.parquet", "curation.json", "timing.json"
 RESPONSE = 500  # characters of a response that the ledger shows
 BINS = 24
 MOST = 40  # values of a column that a distribution tells apart
@@ -90,7 +90,10 @@ def _listed(values: Sequence[Any] | NDArray[Any]) -> list[Any]:
 def curation(
     rows: Rows, taken: Sequence[Taken], lengths: NDArray[np.int64], unit: str, *, untouched: int
 ) -> dict[str, Any]:
-    """What `curation.json` holds. unit: of `lengths`. untouched: rows of other splits, that passed."""
+    """What `curation.json` holds: no times, so that two equal curations are the same artifact.
+
+    unit: of `lengths`. untouched: rows of other splits, that passed.
+    """
     last = taken[-1]
     kept = set(last.numbers[last.decision.keep].tolist())
     after = np.array([number in kept for number in rows.numbers.tolist()], np.bool_)
@@ -129,7 +132,6 @@ def _told(done: Taken) -> dict[str, Any]:
         if len(known)
         else None,
         "scored": len(known),
-        "seconds": done.seconds,
         "examples": [
             {"row": int(done.numbers[i]), "reason": decision.reason[i]}
             for i in np.flatnonzero(~decision.keep)[:EXAMPLES].tolist()

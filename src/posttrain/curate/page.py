@@ -24,7 +24,7 @@ def read_curation(folder: Path) -> dict[str, Any]:
 
 
 def funnel(curation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per step: step, rule, rows before and after, dropped, its share, threshold, seconds."""
+    """One row per step: step, rule, rows before and after, dropped, its share, threshold."""
     return [
         {
             "step": step["label"],
@@ -34,7 +34,6 @@ def funnel(curation: Mapping[str, Any]) -> list[dict[str, Any]]:
             "dropped": step["dropped"],
             "share": step["dropped"] / step["before"] if step["before"] else 0.0,
             "threshold": step["threshold"],
-            "seconds": step["seconds"],
         }
         for step in curation["steps"]
     ]
@@ -63,17 +62,31 @@ def rule(step: Mapping[str, Any]) -> str:
     return f"{step['verb']} {step['name']}" + "".join(f"  {k} {_plain(v)}" for k, v in values.items())
 
 
-def in_words(curation: Mapping[str, Any]) -> Iterator[str]:
-    """The funnel as lines for a person."""
+def in_words(curation: Mapping[str, Any], *, examples: bool = False) -> Iterator[str]:
+    """The funnel as lines for a person. examples: with what the steps noted, and a row that each filter dropped."""
     yield f"{curation['rows']:,} rows, {curation['kept']:,} kept"
     if curation["untouched"]:
         yield f"({curation['untouched']:,} rows of other splits passed untouched)"
-    for row in funnel(curation):
+    for row, step in zip(funnel(curation), curation["steps"], strict=True):
         counts = f"{row['before']:>9,} → {row['after']:>9,}  {row['share']:>6.1%} dropped"
         yield f"  {row['step']:<24} {counts}   {row['rule']}"
+        if examples:
+            yield from (f"  {'':<24} {line}" for line in noted(step))
     length = curation["distributions"]["length"]
     before, after = length["median"]
     yield f"  length in the middle: {before:,.0f} {length['unit']} before" + (f", {after:,.0f} after" if after else "")
+
+
+def noted(step: Mapping[str, Any]) -> list[str]:
+    """What a step found beside its counts, in lines: warnings, tiers, what was redistributed, a row that went."""
+    notes = step["notes"]
+    lines = [short(line) for line in (*notes.get("warnings", ()), *notes.get("said", ()))]
+    if "tiers" in notes:
+        lines.append("tiers: " + ", ".join(f"{tier} {count:,}" for tier, count in notes["tiers"].items()))
+    if step["verb"] == "filter" and step["examples"]:
+        gone = step["examples"][0]
+        lines.append(f"e.g. row {gone['row']}: {short(gone['reason'])}")
+    return lines
 
 
 def explain(folder: Path, row: str) -> dict[str, Any]:

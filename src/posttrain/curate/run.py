@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from posttrain.curate.base import Decision, Tools
 from posttrain.curate.rows import Rows
+from posttrain.curate.selectors.choosing import SelectConfig
 from posttrain.curate.steps import Step
 from posttrain.errors import DataError
 from posttrain.records import Verdict
@@ -38,11 +39,22 @@ class NoRowsError(DataError):
         self.taken = list(taken)
 
 
-def prepare(steps: Sequence[Step], tools: Tools) -> None:
-    """Asks every step whether it can be had here, before the first one works."""
+def prepare(steps: Sequence[Step], tools: Tools, rows: int) -> None:
+    """Asks every step whether it can be had here, before the first one works. rows: how many come in.
+
+    DataError for a budget that not even all of them could fill; RecipeError for what a step needs and is not given.
+    """
     for step in steps:
         entry = step.filter if step.verb == "filter" else step.selector
         entry.prepare(step.config, tools)
+        asked = step.config
+        if not isinstance(asked, SelectConfig) or step.budget is None:
+            continue
+        if rows < step.budget and asked.fewer == "refuse" and asked.tokens is None:
+            raise DataError(
+                f"{step}: only {rows:,} rows come in, fewer than budget: {step.budget:,}. Lower the budget, give more "
+                "rows, or say fewer: take."
+            )
 
 
 def take_steps(rows: Rows, steps: Sequence[Step], tools: Tools) -> tuple[Rows, list[Taken]]:
@@ -70,7 +82,9 @@ def _decide(step: Step, rows: Rows, tools: Tools) -> Decision:
     if step.verb == "filter":
         return step.filter.function(rows, step.config, tools)
     assert step.budget is not None
-    decision = step.selector.function(rows, step.budget, step.config, tools, tools.derive("select", step.label))
+    own = step.config.seed if isinstance(step.config, SelectConfig) else None
+    seed = tools.derive("select", step.label) if own is None else own
+    decision = step.selector.function(rows, step.budget, step.config, tools, seed)
     assert decision.keep.sum() <= step.budget, f"{step}: kept {decision.keep.sum()}, and the budget is {step.budget}"
     return decision
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posttrain.curate.artifacts import apart, write
-from posttrain.curate.ledger import CURATION, LEDGER, curation, ledger
+from posttrain.curate.ledger import CURATION, LEDGER, TIMING, curation, ledger
 from posttrain.curate.page import in_words
 from posttrain.curate.run import NoRowsError, Taken, prepare, take_steps
 from posttrain.curate.tools import Toolbox
@@ -31,7 +31,7 @@ def curate_rows(
     work: Workspace,
     attempts: Samples | None = None,
 ) -> None:
-    """Writes the rows that are kept, `ledger.parquet` and `curation.json`.
+    """Writes the rows that are kept, `ledger.parquet`, `curation.json`, and `timing.json`, which no digest covers.
 
     The ledger is written too where no row is left, so that one can look up why; the stage is not finished then.
     """
@@ -39,7 +39,7 @@ def curate_rows(
     steps = config.read()
     held_out = [problem for problem in known if problem.split != "train"]
     tools = Toolbox(work, student=student, held_out=held_out, max_batch=config.max_batch, attempts=attempts)
-    prepare(steps, tools)
+    prepare(steps, tools, len(chosen))
     try:
         left, taken = take_steps(chosen, steps, tools)
     except NoRowsError as error:
@@ -64,6 +64,7 @@ def _write_ledger(
     work.write_table(LEDGER, ledger(rows, taken, lengths))
     told = curation(rows, taken, lengths, unit, untouched=untouched)
     work.write_json(CURATION, told)
+    work.write_json(TIMING, {"steps": [{"step": done.step.label, "seconds": done.seconds} for done in taken]})
     for line in in_words(told):
         work.note(line)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -52,6 +52,9 @@ class ExamplesConfig(Config):
     """So many rows, drawn at random by the stage's seed, in their own order."""
     limit: int | None = Field(None, ge=1)
     """Only the first so many rows (of those drawn)."""
+    unreadable: Literal["refuse", "drop"] = "refuse"
+    """Rows that can't be learned from (tools, turns in an order that no chat has, content that is no text): refuse the
+    data, or drop and count them."""
 
     def files(self) -> dict[str, Path]:
         """The person's own files: their content counts in the fingerprint."""
@@ -68,25 +71,35 @@ class ExamplesConfig(Config):
 def examples(config: ExamplesConfig, work: Workspace, without: Problems | None = None) -> Samples:
     """Reads instruction data (messages, prompt and completion, alpaca, sharegpt) as answers to learn from.
 
-    Conversations of several turns keep their turns; every row keeps its number. Rows that ask a
-    validation or test problem of `without` are left out and counted.
+    Conversations of several turns keep their turns; every row keeps its number. Rows that ask a validation or test
+    problem of `without` are left out and counted, and so, where asked for, are rows that can't be learned from.
     """
     rows, format, names, label = _rows(config)
     asked = without.read() if without is not None else []
     held_out = {same_text(p.question) for p in asked if p.split != "train"}
-    samples, left_out = [], 0
+    samples, left_out, unreadable = [], 0, 0
     for number in _chosen(config, len(rows), work):
-        lesson = read_lesson(_renamed(rows[number], config.columns), format, names)
+        row = _renamed(rows[number], config.columns)
+        try:
+            lesson = read_lesson(row, format, names)
+        except DataError:
+            if config.unreadable == "refuse":
+                raise
+            unreadable += 1
+            continue
         sample = _sample(lesson, f"{label}/{number}", label, standard_split(config.split))
         if same_text(sample.question) in held_out:
             left_out += 1
         else:
             samples.append(sample)
     if not samples:
-        raise DataError(f"{config.source}: every row asks a problem of {without and without.label}. Give other rows.")
+        raise DataError(
+            f"{config.source}: of its rows {left_out} ask a held-out problem and {unreadable} can't be learned from, "
+            "so that none is left. Give other rows."
+        )
     work.write_table("samples.parquet", samples_to_tables(samples)[0])
     several = sum(len([t for t in s.extra.get("messages", ()) if t["role"] == "user"]) > 1 for s in samples)
-    facts = {"several_turns": several, "held_out": left_out}
+    facts = {"several_turns": several, "held_out": left_out, "unreadable": unreadable}
     work.summarise(rows=len(samples), **{name: count for name, count in facts.items() if count})
     return Samples(work.dir)
 

@@ -18,6 +18,7 @@ from posttrain.engines.parity import module_logprobs
 from posttrain.engines.sampler import History, penalise
 from posttrain.engines.stops import Stops, StopTable
 from posttrain.errors import EngineError
+from posttrain.models import load_model
 from posttrain.records import Completion, FinishReason
 from posttrain.seeding import derive
 from posttrain.store import Checkpoint
@@ -168,17 +169,9 @@ def context_of(config: Any) -> int:
 
 def load_into(model: nn.Module, source: Checkpoint | nn.Module) -> None:
     """Copy the weights of `source` into `model`; nothing to do where they are the same module."""
-    if isinstance(source, Checkpoint):
-        from transformers import AutoModelForCausalLM
-
-        source = cast(
-            nn.Module,
-            AutoModelForCausalLM.from_pretrained(
-                str(source.model_dir), revision=source.revision, use_safetensors=True, trust_remote_code=False
-            ),
-        )
-    if source is not model:
-        model.load_state_dict(source.state_dict())
+    found: nn.Module = load_model(source.ref, revision=source.revision) if isinstance(source, Checkpoint) else source
+    if found is not model:
+        model.load_state_dict(found.state_dict())
 
 
 def _config(sampling: Sampling, stops: Stops, limit: int, pad_id: int) -> GenerationConfig:

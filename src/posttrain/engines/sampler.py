@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from posttrain.engines.base import Sampling
+from posttrain.engines.drawing import draw_compiled
 
 _BELOW_ONE = 1.0 - 2.0**-23  # u x total stays below total in float32
 
@@ -109,6 +110,8 @@ def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, T
         best, token = logits.max(-1)
         return token, best - logits.logsumexp(-1)
     x = process(logits, sampling)
+    if (drawn := draw_compiled(x, uniform)) is not None:
+        return drawn
     top = x.amax(-1, keepdim=True)
     mass = (x - top).exp_().cumsum(-1)
     total = mass[:, -1:]

@@ -4,7 +4,7 @@ from posttrain.evals.answering import answer, answers, as_sample, response_text,
 from posttrain.evals.comparison import Answers, Comparison, compare, compare_family, refusal
 from posttrain.evals.config import EvalConfig
 from posttrain.evals.metrics import measure
-from posttrain.evals.store import read_answers, read_ungraded
+from posttrain.evals.store import distinct_names, names_of, read_answers, read_ungraded
 
 __all__ = [
     "Answers",
@@ -15,7 +15,9 @@ __all__ = [
     "as_sample",
     "compare",
     "compare_family",
+    "distinct_names",
     "measure",
+    "names_of",
     "read_answers",
     "read_ungraded",
     "refusal",

@@ -10,7 +10,7 @@ from pathlib import Path
 from posttrain.benchmarks import get_benchmark
 from posttrain.data.rows import read_rows
 from posttrain.errors import DataError, RecipeError, did_you_mean
-from posttrain.evals import Answers, read_answers, read_ungraded
+from posttrain.evals import Answers, distinct_names, read_answers, read_ungraded
 from posttrain.judge.asks import Ask
 from posttrain.judge.config import JudgeConfig, TaskConfig
 from posttrain.records import Sample
@@ -26,18 +26,15 @@ def collect(config: JudgeConfig, of: Sequence[Scores]) -> list[Answers]:
 
     RecipeError for an evaluation without answers, and a model that isn't there.
     """
-    named = [(one, answers) for one in of for answers in (*read_answers([one]), *read_ungraded([one]))]
-    if not named:
+    found = [
+        _renamed(answers, called[answers.model])
+        for called, one in zip(distinct_names(of), of, strict=True)
+        for answers in (*read_answers([one]), *read_ungraded([one]))
+    ]
+    if not found:
         raise RecipeError(
             f"{', '.join(s.label for s in of)} holds no answers. Finish the evaluation by running it again."
         )
-    owners: dict[str, set[str]] = {}
-    for one, answers in named:
-        owners.setdefault(answers.model, set()).add(one.label)
-    found = [
-        _renamed(answers, f"{one.label}:{answers.model}") if len(owners[answers.model]) > 1 else answers
-        for one, answers in named
-    ]
     known = list(dict.fromkeys(a.model for a in found))
     opponents = {t.against for t in config.tasks if t.task == "preference"}
     for name in [*config.models, *sorted(o for o in opponents if o)]:

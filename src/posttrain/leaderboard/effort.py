@@ -31,18 +31,27 @@ class Effort:
         return next((seconds for seconds, accuracy in self.curve if accuracy >= target), None)
 
 
-def effort_of(evaluation: Path, model: str) -> Effort:
-    """Of one model of an evaluation of ours, from the manifests behind it. A model from outside cost nothing known."""
+def effort_of(evaluation: Path, model: str, step: int | None = None) -> Effort:
+    """Of one model of an evaluation of ours, from the manifests behind it. A model from outside cost nothing known.
+
+    step: of a checkpoint on the way (rl@100 says it in its name, one of a sweep in its entry): what was spent until it.
+    """
     if not (evaluation / "manifest.json").is_file():
         return Effort()
     root = lineage(evaluation)
-    name, _, step = model.partition("@")
-    start = next((o for o in root.inputs if o.name in (model, name) and o.manifest is not None), None)
+    name, _, said = model.partition("@")
+    known = [o for o in root.inputs if o.manifest is not None]
+    start = next((o for o in known if o.name in (model, name)), None)
+    if start is None and step == 0 and (start := next((o for o in known if o.role == "base"), None)) is not None:
+        step = None  # what the sweep calls step 0 is a whole model
+    if start is None and step is not None:
+        start = next((o for o in known if o.role == "run"), None)
     if start is None:
         return Effort()
     stages = {o.path: o for o in _before(start)}
     manifests = [o.manifest for o in stages.values() if o.manifest is not None]
-    cut = _seconds_at(start, int(step)) if step.isdecimal() else None
+    step = int(said) if said.isdecimal() else step
+    cut = _seconds_at(start, step) if step is not None else None
     total = sum(m.seconds or 0.0 for m in manifests)
     if cut is not None and start.manifest is not None:
         total += cut - (start.manifest.seconds or 0.0)

@@ -169,7 +169,7 @@ def _add_evaluation(path: Path, found: Sources) -> bool:
                 name=f"{run}/{entry['model']}",
                 claim=claim,
                 read=rows.answers,
-                effort=effort_of(path, str(entry["model"])),
+                effort=effort_of(path, str(entry["model"]), entry.get("step")),
                 rows=rows,
             )
         )

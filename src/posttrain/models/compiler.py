@@ -25,6 +25,18 @@ _FLAGS = ("-O3", "-fPIC", "-shared", "-fopenmp", "-std=c11", "-fno-math-errno", 
 
 
 @cache
+def processor() -> tuple[str, ...]:
+    """Flags for the processor at hand. A compiler older than it takes it for a lesser one, without AVX-512."""
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return ("-march=native",)
+    known = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    flags = known & {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    if len(flags) < 5:
+        return ("-march=native",)
+    return ("-march=x86-64-v4", "-mprefer-vector-width=512", *(("-mavx512bf16",) if "avx512_bf16" in known else ()))
+
+
+@cache
 def load_library(source: Path, includes: tuple[Path, ...] = (), flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     """The shared library of a C file, compiled into the cache folder once; None where it can't be had.
 

@@ -2,9 +2,10 @@
 
 Time is arithmetic over a speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the speed
 of matrix products is measured when it is first asked for (a few hundredths of a second), and what stands between the
-products is counted per layer and token; both shares were fitted to training steps of seven shapes (perf/forecast.py
-says how far off they are). Sampling on a CPU goes by the speed that the quickstart's model reached. On a GPU nothing
-was measured: a third of an A100's peak is assumed for training, a tenth of that for sampling, which waits for memory.
+products is counted per layer, token and hidden unit; both shares were fitted to training steps of twelve shapes (within
+10 %, hidden 64 to 768), none of which is among the three that perf/forecast.py holds a plan against. Sampling on a CPU
+goes by the speed that the quickstart's model reached. On a GPU nothing was measured: a third of an A100's peak is
+assumed for training, a tenth of that for sampling, which waits for memory.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from posttrain.models.size import Shape
 from posttrain.store.environment import hardware
 
 CPU_SAMPLING = 1.5e10  # operations per second and core
-PRODUCTS = 1.15  # training's products against the square ones that are measured
-BETWEEN = 1.2e6  # what a token costs in a layer beside the products, as so many operations
-PER_LOGIT = 400.0  # … and for each word of the vocabulary: softmax and its gradient
+PRODUCTS = 1.66  # training's products against the square ones that are measured
+BETWEEN = 9.5e3  # what a token costs in a layer beside the products, as so many operations per hidden unit
+PER_LOGIT = 340.0  # … and for each word of the vocabulary: softmax and its gradient
 AMX = 5.0  # bfloat16 products against float32 ones, where the processor has tiles for them
-UPDATE = 2.5e-9  # seconds of the optimizer per trained weight
+UPDATE = 1e-9  # seconds of the optimizer per trained weight
+UPDATE_CALL = 1.5e-3  # … and of a step whatever its size
 GPU_UPDATE = 3e-11  # … on a GPU: 28 bytes read and written at a terabyte per second
 GPU_TRAINING = {"float32": 6e12, "bfloat16": 1e14}
 SAMPLING_SHARE = 0.1  # of a GPU's training speed
@@ -47,7 +49,7 @@ def training_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> flo
         return 6 * shape.working * tokens / _gpu_speed(dtype)
     speed = core_speed() * threads()
     products = PRODUCTS * (AMX if dtype == "bfloat16" and _has_amx() else 1.0)
-    between = BETWEEN * shape.layers + PER_LOGIT * shape.vocabulary
+    between = BETWEEN * shape.layers * shape.hidden + PER_LOGIT * shape.vocabulary
     return (6 * shape.working / products + between) * tokens / speed
 
 
@@ -59,7 +61,7 @@ def _gpu_speed(dtype: str) -> float:
 
 def update_seconds(trained: float) -> float:
     """One step of the optimizer over `trained` weights."""
-    return (GPU_UPDATE if on_gpu() else UPDATE) * trained
+    return GPU_UPDATE * trained if on_gpu() else UPDATE_CALL + UPDATE * trained
 
 
 @functools.cache
@@ -142,6 +144,13 @@ def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float
     """Memory of sampling with `tokens` in the cache: the weights twice, the module's and the engine's layout."""
     width = 4 if dtype == "float32" else 2
     return RUNTIME_BYTES + width * (2 * shape.parameters + shape.kv_values * tokens)
+
+
+def sampler_bytes(shape: Shape, tokens: float, dtype: str) -> float:
+    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`,
+    in the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
+    width = 2 if dtype == "bfloat16" and on_gpu() else 4
+    return width * (shape.parameters + shape.kv_values * tokens)
 
 
 def weights_bytes(shape: Shape) -> float:

@@ -28,19 +28,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posttrain.models.attention import Documents, attend
-from posttrain.models.lean import WIDEST, AddNorm, Attention, Blocks, Swiglu, lean
+from posttrain.models.causal import WIDEST, Attention, Blocks
+from posttrain.models.lean import AddNorm, Swiglu, lean
 from posttrain.models.products import linear
 from posttrain.models.sharing import Shared
 
-_KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ROUND = 64  # rows are padded to a multiple of this on the CPU: oneDNN prepares itself once per shape
+_WATCHING = "transformers.utils.output_capturing"  # where its hooks for hidden states and attentions are from
 FLEX = "_posttrain_flex"  # an attribute of the module: attention by FlexAttention
 
 
 def supports(model: nn.Module) -> bool:
     """Whether `hidden_states` computes what this model's own forward would."""
     inner = causal_lm(model)
-    if type(inner).__name__ not in _KNOWN:
+    if type(inner).__name__ not in KNOWN:
         return False
     config: Any = inner.config
     rope = getattr(config, "rope_parameters", None) or {}
@@ -49,20 +51,24 @@ def supports(model: nn.Module) -> bool:
         and rope.get("rope_type", "default") not in ("dynamic", "longrope")
         and config.hidden_act in ("silu", "swish")
         and not (inner.training and config.attention_dropout)
-        and not any(_altered(module) for module in inner.modules() if module is not inner.model.embed_tokens)
+        and altered_module(inner) is None
+        and not any(module._compiled_call_impl is not None for module in inner.modules())
         and not any(hasattr(p, "device_mesh") for p in inner.parameters())
     )
 
 
-def _altered(module: nn.Module) -> bool:
-    """Hooks, a compiled call or a forward of its own: somebody expects this module to be called (FSDP, a profiler)."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._compiled_call_impl is not None
-        or "forward" in module.__dict__
-    )
+def altered_module(inner: nn.Module) -> str | None:
+    """Which module has hooks or a forward of its own: somebody expects it to be called (FSDP, a profiler, steering).
+
+    Not looked at are the embedding, on which PEFT hangs for a gradient's sake, and transformers' hooks that only watch.
+    """
+    for name, module in inner.named_modules():
+        if name == "model.embed_tokens":
+            continue
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values(), *module._backward_hooks.values()]
+        if "forward" in module.__dict__ or any(getattr(hook, "__module__", "") != _WATCHING for hook in hooks):
+            return name or type(inner).__name__
+    return None
 
 
 def causal_lm(model: nn.Module) -> Any:

@@ -2,10 +2,15 @@
    and the statistics of a vocabulary row, each with its gradient and each one pass over memory. PyTorch needs several
    passes for each, and the upcasts of bfloat16 are passes of their own. Everything is summed in float32.
 
-   Compiled twice from lean.h: float32 (suffix _f) and bfloat16 (suffix _b, kept as its 16 bits). */
+   Compiled twice from lean.h: float32 (suffix _f) and bfloat16 (suffix _b, kept as its 16 bits). Attention (causal.h) where
+   the processor has the registers for it and, for bfloat16, multiplies pairs of them. */
 
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #include "vectors.h"
 
@@ -36,18 +41,33 @@ static inline void store16_f(float *p, vec x) { *(vec *)p = x; }
 static inline float load1_f(const float *p) { return *p; }
 static inline void store1_f(float *p, float x) { *p = x; }
 #include "lean.h"
+#ifdef __AVX512F__
+#define BLOCK 8
+#define PANEL (2 * LANES)
+#define STEP 1
+typedef vec SPAN_f;
+static inline vec load_span_f(const float *p) { return *(const vec *)p; }
+static inline vec spread_add_f(vec sum, vec b, const float *a) { return sum + b * *a; }
+static inline void interleave_f(const float *row, int64_t stride, float *to) { *(vec *)to = *(const vec *)row; }
+#include "causal.h"
+#undef STEP
+#endif
 #undef T
 #undef NAME
 
 #define T uint16_t
 #define NAME(f) f##_b
 static inline vec load16_b(const uint16_t *p) { return widen(p); }
-/* Rounds to the nearest, ties to even; a NaN stays one, as its quiet bit is set. */
+/* Rounds to the nearest, ties to even; a NaN stays one. */
+#ifdef __AVX512BF16__
+static inline void store16_b(uint16_t *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+#else
 static inline void store16_b(uint16_t *p, vec x) {
     uvec bits = (uvec)x;
     uvec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, odd = (uvec)(x != x);
     *(half *)p = __builtin_convertvector((rounded & ~odd) | (((bits >> 16) | 0x40) & odd), half);
 }
+#endif
 static inline float load1_b(const uint16_t *p) {
     union { uint32_t bits; float value; } a = { .bits = (uint32_t)*p << 16 };
     return a.value;
@@ -57,3 +77,20 @@ static inline void store1_b(uint16_t *p, float x) {
     *p = x != x ? 0x7fc0 : (a.bits + 0x7fff + ((a.bits >> 16) & 1)) >> 16;
 }
 #include "lean.h"
+#ifdef __AVX512BF16__
+#define STEP 2
+typedef __m512bh SPAN_b;
+static inline __m512bh load_span_b(const uint16_t *p) { return (__m512bh)_mm512_loadu_si512(p); }
+static inline vec spread_add_b(vec sum, __m512bh b, const uint16_t *a) {
+    int32_t pair;
+    memcpy(&pair, a, sizeof pair);
+    return (vec)_mm512_dpbf16_ps((__m512)sum, b, (__m512bh)_mm512_set1_epi32(pair));
+}
+/* LANES elements of a row and, beside each, the one of the next row. */
+static inline void interleave_b(const uint16_t *row, int64_t stride, uint16_t *to) {
+    uvec low = __builtin_convertvector(*(const half *)row, uvec);
+    uvec high = __builtin_convertvector(*(const half *)(row + stride), uvec);
+    *(uvec *)to = low | high << 16;
+}
+#include "causal.h"
+#endif

@@ -80,14 +80,14 @@ static inline void NAME(turn)(const T *from, const float *cosine, const float *s
 }
 
 /* Rows [Q + 2K][D] of documents to head-major, rotated blocks: per document q [Q][W][D], k and v [K][W][D], where W is
-   the document's length rounded up and what stands beyond the length is 0. docs: [n][4] = first row, length, W, first
-   row of the blocks (in units of one head's rows). back: the other way, with the rotation undone. D / 2 is a multiple
+   the document's length rounded up and what stands beyond the length is 0. docs: [n][5] = first row, length, W, first
+   row of the blocks (in units of one head's rows), first probability (of one head's). back: the other way, with the rotation undone. D / 2 is a multiple
    of 16. */
 void NAME(split)(T *rows, T *q, T *k, T *v, const float *cosine, const float *sine, const int64_t *docs, int64_t n,
                  int64_t Q, int64_t K, int64_t D, int64_t back) {
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < n * (Q + 2 * K); task++) {
-        const int64_t *doc = docs + task / (Q + 2 * K) * 4, head = task % (Q + 2 * K);
+        const int64_t *doc = docs + task / (Q + 2 * K) * 5, head = task % (Q + 2 * K);
         const int64_t first = doc[0], length = doc[1], W = doc[2], at = doc[3];
         T *block = head < Q       ? q + (at * Q + head * W) * D
                    : head < Q + K ? k + (at * K + (head - Q) * W) * D
@@ -109,7 +109,7 @@ void NAME(split)(T *rows, T *q, T *k, T *v, const float *cosine, const float *si
 void NAME(merge)(T *rows, T *blocks, const int64_t *docs, int64_t n, int64_t Q, int64_t D, int64_t back) {
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < n * Q; task++) {
-        const int64_t *doc = docs + task / Q * 4, head = task % Q;
+        const int64_t *doc = docs + task / Q * 5, head = task % Q;
         T *block = blocks + (doc[3] * Q + head * doc[2]) * D;
         for (int64_t t = 0; t < doc[1]; t++) {
             T *row = rows + ((doc[0] + t) * Q + head) * D;

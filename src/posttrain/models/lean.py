@@ -7,21 +7,17 @@ Tensors are contiguous, float32 or bfloat16; the residual stream and every sum a
 from __future__ import annotations
 
 import ctypes
-import platform
-from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from posttrain.models.compiler import load_library
+from posttrain.models.compiler import load_library, processor
 
 _SOURCE = Path(__file__).with_name("lean.c")
-# Another width of vectors sums in another order, and the recorded results of training would change.
-_WIDE = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+_INCLUDES = (_SOURCE.with_suffix(".h"), _SOURCE.with_name("causal.h"))
 _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "add_norm": "pppfpppii",
     "add_norm_back": "ppppppppii",
@@ -29,14 +25,14 @@ _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "swiglu_back": "pppii",
     "split": "pppppppiiiii",
     "merge": "pppiiii",
+    "attention": "ppppppiiiii",
+    "attention_back": "pppppppppiiiii",
     "causal_softmax": "pfii",
     "causal_softmax_back": "ppfii",
     "token_stats": "ppfppppii",
     "token_stats_back": "ppfpppii",
 }
 _TYPES = {"p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int64}
-WIDEST = 512  # documents longer than this take PyTorch's attention, which keeps no [length, length] matrix
-STEP = 32  # lengths are rounded up to this: oneDNN prepares itself once per shape
 
 
 class Lean:
@@ -46,9 +42,14 @@ class Lean:
         self._functions = {}
         for name, kinds in _ARGUMENTS.items():
             for suffix, dtype in (("f", torch.float32), ("b", torch.bfloat16)):
-                function = getattr(library, f"{name}_{suffix}")
+                function = getattr(library, f"{name}_{suffix}", None)
+                if function is None:  # the processor is not made for it
+                    continue
                 function.restype, function.argtypes = None, [_TYPES[kind] for kind in kinds]
                 self._functions[name, dtype] = function
+
+    def has(self, name: str, dtype: torch.dtype) -> bool:
+        return (name, dtype) in self._functions
 
     def __call__(self, name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
         self._functions[name, dtype](*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
@@ -57,7 +58,7 @@ class Lean:
 @cache
 def lean() -> Lean | None:
     """None where no C compiler is at hand."""
-    library = load_library(_SOURCE, (_SOURCE.with_suffix(".h"),), ("-march=native", *_WIDE))
+    library = load_library(_SOURCE, _INCLUDES, ("-ffp-contract=fast", *processor()))
     return Lean(library) if library is not None else None
 
 
@@ -114,98 +115,3 @@ class Swiglu(torch.autograd.Function):
         out = torch.empty_like(gate_up)
         run_lean("swiglu_back", out.dtype, d_out.contiguous(), gate_up, out, out.shape[0], out.shape[1] // 2)
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """Where documents lie: `table` [documents, 4] int64 for the C code (first row, length, W, first block row), the
-    rows of all blocks, and `groups`: documents of one W stand side by side (W, first block row, how many)."""
-
-    table: Tensor
-    rows: int
-    groups: tuple[tuple[int, int, int], ...]
-
-    @classmethod
-    def of(cls, lengths: list[int]) -> Blocks:
-        firsts = list(accumulate(lengths, initial=0))
-        wides = [-(-length // STEP) * STEP for length in lengths]
-        table: list[tuple[int, int, int, int]] = []
-        groups, at = [], 0
-        for wide, same in groupby(sorted(range(len(lengths)), key=wides.__getitem__), key=wides.__getitem__):
-            begin = len(table)
-            for document in same:
-                table.append((firsts[document], lengths[document], wide, at))
-                at += wide
-            groups.append((wide, table[begin][3], len(table) - begin))
-        return cls(torch.tensor(table, dtype=torch.int64), at, tuple(groups))
-
-
-class Attention(torch.autograd.Function):
-    """Rotated causal attention inside each document: qkv [n, (Q + 2K) D] → [n, Q D]. Rows of no document give 0.
-
-    cosine, sine: [longest, D / 2] float32. The probabilities are kept for the backward pass, document by document.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, qkv: Tensor, blocks: Blocks, heads: int, kv_heads: int, size: int, cosine: Tensor, sine: Tensor
-    ) -> Tensor:
-        dtype, count = qkv.dtype, len(blocks.table)
-        q, k, v = (qkv.new_empty(blocks.rows * h * size) for h in (heads, kv_heads, kv_heads))
-        run_lean("split", dtype, qkv, q, k, v, cosine, sine, blocks.table, count, heads, kv_heads, size, 0)
-        mixed = torch.empty_like(q)
-        kept = []
-        for (qd, kd, vd), out in _groups(blocks, (q, k, v), mixed, heads, kv_heads, size):
-            scores = _bmm(qd, kd.transpose(1, 2))
-            run_lean("causal_softmax", dtype, scores, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1])
-            _bmm(scores, vd, out)
-            kept.append(scores)
-        rows = qkv.new_zeros(qkv.shape[0], heads * size)
-        run_lean("merge", dtype, rows, mixed, blocks.table, count, heads, size, 0)
-        ctx.save_for_backward(q, k, v, cosine, sine, *kept)
-        ctx.blocks, ctx.sizes, ctx.shape = blocks, (heads, kv_heads, size), qkv.shape
-        return rows
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, cosine, sine, *kept = ctx.saved_tensors
-        (heads, kv_heads, size), blocks, dtype = ctx.sizes, ctx.blocks, grad.dtype
-        d_mixed, d_q, d_k, d_v = (torch.empty_like(z) for z in (q, q, k, v))
-        count = len(blocks.table)
-        run_lean("merge", dtype, grad.contiguous(), d_mixed, blocks.table, count, heads, size, 1)
-        views = _groups(blocks, (q, k, v), d_mixed, heads, kv_heads, size)
-        targets = _groups(blocks, (d_q, d_k, d_v), d_mixed, heads, kv_heads, size)
-        for ((qd, kd, vd), d_out), ((to_q, to_k, to_v), _), p in zip(views, targets, kept, strict=True):
-            _bmm(p.transpose(1, 2), d_out, to_v)
-            d_scores = _bmm(d_out, vd.transpose(1, 2))
-            run_lean("causal_softmax_back", dtype, d_scores, p, size**-0.5, len(kd) * heads // kv_heads, kd.shape[1])
-            _bmm(d_scores, kd, to_q)
-            _bmm(d_scores.transpose(1, 2), qd, to_k)
-        d_qkv = grad.new_zeros(ctx.shape)
-        run_lean("split", dtype, d_qkv, d_q, d_k, d_v, cosine, sine, blocks.table, count, heads, kv_heads, size, 1)
-        return d_qkv, None, None, None, None, None, None
-
-
-def _groups(
-    blocks: Blocks, three: tuple[Tensor, Tensor, Tensor], other: Tensor, heads: int, kv_heads: int, size: int
-) -> list[tuple[tuple[Tensor, Tensor, Tensor], Tensor]]:
-    """Per m documents of one W ((q, k, v), another tensor of q's layout): q [m K, Q/K · W, D], k and v [m K, W, D]."""
-    found = []
-    for wide, at, many in blocks.groups:
-
-        def view(z: Tensor, h: int, at: int = at, rows: int = many * wide, many: int = many) -> Tensor:
-            return z[at * h * size : (at + rows) * h * size].view(many * kv_heads, -1, size)
-
-        q, k, v = three
-        found.append(((view(q, heads), view(k, kv_heads), view(v, kv_heads)), view(other, heads)))
-    return found
-
-
-def _bmm(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a [K, r, s] · b [K, s, t] (into `out`), in float32 one oneDNN product per head (see products.py)."""
-    out = a.new_empty(len(a), a.shape[1], b.shape[2]) if out is None else out
-    if a.dtype != torch.float32:
-        return torch.bmm(a, b, out=out)
-    for x, y, z in zip(a, b, out, strict=True):
-        z.copy_(torch.ops.mkldnn._linear_pointwise(x, y.t(), None, "none", [], ""))
-    return out

@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,7 +17,10 @@ from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
 from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking", "slurm")
+TOP = (
+    *("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking"),
+    *("launch", "ray", "slurm"),
+)
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
@@ -42,6 +45,7 @@ class RecipeFile(Config):
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
+    launch: where stages run: local (the devices of this machine) or ray (a cluster, settings under `ray`).
     slurm: what jobs ask for where stages run on a cluster (posttrain.cluster.slurm has the keys).
     """
 
@@ -55,6 +59,8 @@ class RecipeFile(Config):
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
     tracking: list[str] = Field(default_factory=list)
+    launch: Literal["local", "ray"] = "local"
+    ray: dict[str, Any] = Field(default_factory=dict)
     slurm: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -120,6 +126,8 @@ class Recipe:
     devices: list[str] | None
     tracking: tuple[str, ...]
     source: str
+    launch: str = "local"
+    ray: Mapping[str, Any] = field(default_factory=dict)
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -139,7 +147,7 @@ def parse_recipe(
     """`load_recipe` of a mapping; `source` is what errors call it."""
     changed: dict[str, Any] = copy.deepcopy(dict(values))
     where = f"recipe {source}"
-    for key in ("stages", "vars", "matrix", "options", "smoke"):
+    for key in ("stages", "vars", "matrix", "options", "smoke", "ray"):
         if not isinstance(changed.get(key, {}), dict):
             raise RecipeError(f"{where}: '{key}' is {changed[key]!r}; it must be a mapping.")
     overrides = _choose(changed, list(overrides), where, smoke=smoke)
@@ -159,15 +167,17 @@ def parse_recipe(
     variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
     return Recipe(
-        file.name,
-        file.seed,
-        variables,
-        file.matrix,
-        file.stages,
-        file.devices,
-        tuple(file.tracking),
-        source,
-        file.slurm,
+        name=file.name,
+        seed=file.seed,
+        variables=variables,
+        matrix=file.matrix,
+        stages=file.stages,
+        devices=file.devices,
+        tracking=tuple(file.tracking),
+        source=source,
+        launch=file.launch,
+        ray=file.ray,
+        slurm=file.slurm,
     )
 
 

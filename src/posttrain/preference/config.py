@@ -37,10 +37,11 @@ class SampleConfig(Config):
 class PairsConfig(Config):
     """Which two answers to one problem make a pair."""
 
-    by: Literal["verdict", "reward"] = "verdict"
-    """verdict: a correct answer against a wrong one. reward: a higher reward (a judge's, say) against a lower one."""
+    by: Literal["verdict", "reward", "judge"] = "verdict"
+    """verdict: a correct answer against a wrong one. reward: a higher reward against a lower one. judge: the same by
+    what a judge said (input `judged`)."""
     margin: float = Field(0.0, ge=0)
-    """By reward: the least difference."""
+    """By reward or judge: the least difference."""
     per_problem: int = Field(1, ge=1)
     """Pairs of one problem at most; no answer is in two of them."""
     split: str | None = None

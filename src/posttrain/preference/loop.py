@@ -24,6 +24,7 @@ from posttrain.training.batches import MicroBatch, batch_indices, micro_batches,
 from posttrain.training.checkpoint import Saver
 from posttrain.training.distributed import Ranks
 from posttrain.training.keeper import Keeper
+from posttrain.training.plot import draw_loss
 from posttrain.training.policy import identity, load_policy
 from posttrain.training.tokenise import check_tokenizer, tokenizer_digest
 from posttrain.training.update import Updater, autocast, memory_watched, seeded
@@ -85,6 +86,8 @@ def prefer(config: DPOConfig, model: Checkpoint, pairs: Samples, work: Workspace
                 saver.maybe(done, {"seconds": seconds})
     keeper.finish(steps, probe=[chosen.ids for chosen, _ in examples[:8]])
     rows = [r for r in work.metrics.read() if "loss" in r]
+    if ranks.first:
+        draw_loss(rows, work.dir / "loss.png")
     work.summarise(
         steps=steps, pairs=len(examples), loss_first=rows[0]["loss"], loss_last=rows[-1]["loss"], seconds=seconds
     )

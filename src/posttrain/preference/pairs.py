@@ -46,7 +46,7 @@ def _of_problem(members: Sequence[Sample], config: PairsConfig) -> Iterator[tupl
 
 
 def _score(sample: Sample, config: PairsConfig) -> float | None:
-    if config.by == "reward":
+    if config.by != "verdict":  # a judge's word stands where a reward does
         return sample.reward
     return None if sample.verdict is None or sample.verdict.correct is None else float(sample.verdict.correct)
 
@@ -56,14 +56,15 @@ def _nothing(by_problem: dict[str, list[Sample]], rows: int, config: PairsConfig
         return f"none of the {rows} samples is of split {config.split!r}. Check split:."
     scored = sum(_score(s, config) is not None for members in by_problem.values() for s in members)
     if not scored:
-        return f"none of the {rows} samples has a {config.by}. " + (
-            "Grade them first (stage sample or regrade)."
-            if config.by == "verdict"
-            else "Give them rewards, or by: verdict."
-        )
+        return {
+            "verdict": f"none of the {rows} samples has a verdict. Grade them first (stage sample or regrade).",
+            "reward": f"none of the {rows} samples has a reward. Give them rewards, or by: verdict.",
+            "judge": f"the judge said nothing of any of the {rows} answers. Judge this evaluation.",
+        }[config.by]
     return (
         f"of {len(by_problem)} problems none has a better and a worse answer: each was answered once, or all its "
-        "answers scored the same. Sample more answers per problem (n), or other problems."
+        "answers scored the same. Sample more answers per problem (n; a judge looks at as many as its `samples` says), "
+        "or other problems."
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from posttrain.errors import RecipeError
 from posttrain.preference.config import DPOConfig, PairsConfig, SampleConfig
 from posttrain.preference.forecast import dpo_forecast, pairs_forecast, sample_forecast
 from posttrain.records import Sample, samples_to_tables
 from posttrain.stage import Workspace
-from posttrain.store import Checkpoint, Problems, Samples
+from posttrain.store import Checkpoint, Judgements, Problems, Samples, Scores
 
 
 def sample(config: SampleConfig, model: Checkpoint, problems: Problems, work: Workspace) -> Samples:
@@ -19,13 +20,32 @@ def sample(config: SampleConfig, model: Checkpoint, problems: Problems, work: Wo
     return Samples(work.dir)
 
 
-def pairs(config: PairsConfig, samples: list[Samples], work: Workspace) -> Samples:
-    """Pairs of a chosen and a rejected answer to the same problem, from graded samples."""
+def pairs(
+    config: PairsConfig, samples: list[Samples | Scores], work: Workspace, judged: list[Judgements] | None = None
+) -> Samples:
+    """Pairs of a chosen and a rejected answer to the same problem, from graded samples or an evaluation's answers.
+
+    judged: what a judge said of the evaluations in `samples`, for by: judge.
+    """
+    from posttrain.evals import read_answers
+    from posttrain.preference.judged import judged_answers
     from posttrain.preference.pairs import make_pairs
 
+    if (config.by == "judge") != bool(judged):
+        raise RecipeError(
+            "pairs: by: judge and the input `judged` (a stage judge) belong together, and one of them is missing."
+        )
+
     def every() -> Iterator[Sample]:
+        if judged:
+            yield from judged_answers(samples, judged)
+            return
         for artifact in samples:
-            yield from artifact.read()
+            if isinstance(artifact, Scores):
+                for answers in read_answers([artifact]):
+                    yield from answers.samples
+            else:
+                yield from artifact.read()
 
     made = make_pairs(every(), config)
     generations, verdicts = samples_to_tables(made)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 
 from posttrain.errors import StoreError
@@ -27,18 +28,32 @@ def room_for(max_tokens: int | None) -> int:
 
 
 class Ballast:
-    """A file of `size` bytes that stands for replies to come."""
+    """A file of `size` bytes that stands for replies to come.
+
+    One thread asks for room before it sends, another gives the room up when the disk is full: once given up it is
+    never taken again, or the replies on their way would find it gone.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self._able = True
-        self.release()  # what a killed process has left
+        self._given_up = False
+        self._lock = threading.Lock()
+        self._remove()  # what a killed process has left
 
     def hold(self, size: int) -> None:
-        """Makes the reserve at least `size` bytes. StoreError where the disk has no room for it."""
-        if size <= self.size or not self._able:
-            return
+        """Makes the reserve at least `size` bytes. StoreError where the disk has no room for it, or had none before."""
+        with self._lock:
+            if self._given_up:
+                raise StoreError(
+                    f"the disk of {self.path.parent} is full. Every reply is kept, and nothing more was sent: free "
+                    "some space and run the same command again."
+                )
+            if size > self.size and self._able:
+                self._grow(size)
+
+    def _grow(self, size: int) -> None:
         wanted = -(-size // STEP) * STEP
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -59,8 +74,13 @@ class Ballast:
         self.size = wanted
 
     def release(self) -> bool:
-        """Gives the space back; True where there was any."""
-        held, self.size = self.size, 0
+        """Gives the space back for good; True where there was any."""
+        with self._lock:
+            self._given_up = True
+            held, self.size = self.size, 0
+            self._remove()
+            return held > 0
+
+    def _remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
-        return held > 0

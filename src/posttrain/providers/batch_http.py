@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from posttrain.errors import ProviderError
-from posttrain.providers.keys import hide
+from posttrain.web import hide
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 TRIES = 6

@@ -42,7 +42,6 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.full = False  # the disk is: what is in flight is still written, and nothing more may be sent
         self.open_intents: dict[bytes, float | None] = {}  # key → its worst cost; sent by others, and never heard of
         self.doubted: list[float | None] = []  # worst costs of requests that ended in doubt
         self._places: dict[bytes, tuple[int, int]] = {}  # key → offset and length of its reply
@@ -118,7 +117,7 @@ class Journal:
     def append(self, lines: Sequence[bytes], *, sync: bool) -> list[int]:
         """Writes whole lines and returns their offsets; sync: they are on the disk when this returns.
 
-        When the disk is full the reserve is given up and the lines are written into its place; `full` is then set.
+        When the disk is full the reserve is given up, which ends the sending, and the lines are written into its place.
         StoreError where even that fails: nothing half-written stays.
         """
         data = b"".join(lines)
@@ -127,7 +126,6 @@ class Journal:
         except OSError as error:
             if error.errno not in FULL or not self.ballast.release():
                 raise self._unwritable(error) from error
-            self.full = True
             try:
                 self._write(data, sync)
             except OSError as again:

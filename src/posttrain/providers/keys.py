@@ -1,4 +1,4 @@
-"""API keys: read from the environment or from .env when they are needed, and kept out of every text that leaves."""
+"""API keys: read from the environment or from .env when they are needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 
 from posttrain.errors import ProviderError
 from posttrain.providers.teacher import Teacher
+from posttrain.web import sendable
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
-_MASKED = re.compile(r"\S*\*{3,}\S*")  # OpenAI repeats a wrong key with its middle starred out
-_LONG = re.compile(r"[\w\-]{8,}")
 
 
 def find_key(teacher: Teacher, folder: Path | None = None) -> str | None:
@@ -28,7 +27,7 @@ def find_key(teacher: Teacher, folder: Path | None = None) -> str | None:
             f"teacher '{teacher.name}' needs a key, and {teacher.key_env} is neither in the environment nor in {path}. "
             f"Set it: export {teacher.key_env}=…, or write {teacher.key_env}=… into .env."
         )
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not sendable(key):
         raise ProviderError(
             f"the key in {teacher.key_env} holds characters that no HTTP header can carry. Copy it again, whole and "
             "alone."
@@ -59,12 +58,3 @@ def _value(text: str) -> str:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return re.split(r"\s#", text, maxsplit=1)[0].rstrip()
-
-
-def hide(text: str, key: str | None) -> str:
-    """`text` without the key, or any long part of it: providers repeat keys in their errors."""
-    if not key:
-        return text
-    text = text.replace(key, "***")
-    text = _LONG.sub(lambda word: "***" if word[0] in key else word[0], text)
-    return _MASKED.sub("***", text)

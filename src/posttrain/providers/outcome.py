@@ -11,11 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from posttrain.providers.reply import excerpt, told
+from posttrain.web import retry_after
 
 Kind = Literal["reply", "filtered", "refused", "closed", "fault", "fatal"]
 LONGEST_WAIT = 900.0  # seconds; a provider that asks for more has closed for the day
@@ -87,22 +86,6 @@ def _closed(status: int, headers: Mapping[str, str], problem: Mapping[str, Any],
         remedy = f"It asks to wait {wait / 60:.0f} minutes: run the same command again then."
         return Outcome("fatal", why, remedy=remedy)
     return Outcome("closed", why, wait=wait)
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that the server asks for: Retry-After (RFC 9110, 10.2.3), a number or a date, or retry-after-ms."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        return seconds if 0 <= seconds < 1e9 else None
-    try:
-        when = parsedate_to_datetime(headers.get("retry-after", ""))
-    except (ValueError, TypeError):
-        return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())
 
 
 def _google(problem: Mapping[str, Any]) -> tuple[float | None, bool]:

@@ -22,7 +22,6 @@ from posttrain.providers.ballast import room_for
 from posttrain.providers.budget import Budget
 from posttrain.providers.commit import Committer
 from posttrain.providers.jobs import Job, Jobs, journaled
-from posttrain.providers.keys import hide
 from posttrain.providers.lanes import Lanes
 from posttrain.providers.live import Live
 from posttrain.providers.outcome import Outcome, classify
@@ -30,6 +29,7 @@ from posttrain.providers.pace import Pacer
 from posttrain.providers.proof import Proof
 from posttrain.providers.reply import Reply, UnreadableReply, excerpt, failed, parse_reply
 from posttrain.providers.teacher import Teacher
+from posttrain.web import hide
 
 GRACE = 2.0  # seconds that replies on their way have, when the caller leaves before the end
 REFUSALS = 5  # requests refused before any reply: then it isn't the requests
@@ -166,11 +166,6 @@ class Run:
     def _has_room(self, job: Job) -> bool:
         room = self._room + room_for(job.request.max_tokens)
         try:
-            if self._journal.full:
-                raise StoreError(
-                    f"the disk of {self._journal.path} is full. Every reply is kept, and nothing more was sent: free "
-                    "some space and run the same command again."
-                )
             self._journal.ballast.hold(room)
         except StoreError as error:
             self._budget.settle(job.worst, 0.0)

@@ -29,12 +29,22 @@ def model_entry(answers: Answers) -> dict[str, Any]:
     return {"name": answers.model, **entry}
 
 
-def pairs_to_compare(models: Sequence[str], asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs (a, b): the asked ones, else each against the first (the baseline) and each against its predecessor."""
+def pairs_to_compare(
+    models: Sequence[str], asked: Sequence[tuple[str, str]], walks: Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
+    """Pairs (a, b): the asked ones, else each against the first (the baseline) and each against its predecessor.
+
+    walks: (first, last) checkpoints of sweeps: of these the last against the first, against the baseline, and against
+    the last of the sweep before.
+    """
     if not asked:
+        walked = {name for walk in walks for name in walk}
+        models = [m for m in models if m not in walked]
         against_first = [(models[0], m) for m in models[1:]]
-        consecutive = list(itertools.pairwise(models))
-        return list(dict.fromkeys([*against_first, *consecutive]))
+        within = [walk for walk in walks if walk[0] != walk[1]]
+        lasts = [last for _, last in walks]
+        further = [*((m, last) for m in models[:1] for last in lasts), *itertools.pairwise(lasts)]
+        return list(dict.fromkeys([*against_first, *itertools.pairwise(models), *within, *further]))
     for name in {n for pair in asked for n in pair}:
         if name not in models:
             raise RecipeError(
@@ -49,15 +59,17 @@ def compare_all(
     asked: Sequence[tuple[str, str]],
     confidence: float,
     refused: list[dict[str, Any]] | None = None,
+    walks: Sequence[tuple[str, str]] = (),
 ) -> list[Comparison]:
     """Comparisons on every benchmark; those of one benchmark are a family (Holm).
 
     A pair that must not be compared raises DataError, or is put into `refused` with the reason where that is given.
+    walks: as for `pairs_to_compare`.
     """
     comparisons: list[Comparison] = []
     for benchmark, models in found.items():
         pairs = []
-        for a, b in pairs_to_compare(list(models), asked):
+        for a, b in pairs_to_compare(list(models), asked, [w for w in walks if set(w) <= models.keys()]):
             reason = refusal(models[a], models[b])
             if reason is None:
                 pairs.append((models[a], models[b]))

@@ -205,16 +205,18 @@ def _compare_single(base: Answers, others: Mapping[str, Answers], config: Contes
 
 def in_words(benchmark: str, baseline: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The answer to "does anything beat the baseline?" on one benchmark."""
-    better = [r for r in rows if r["verdict"] == "better"]
+    better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda r: -r["difference"])
     worse = [r for r in rows if r["verdict"] == "worse"]
     also = f" Worse than {baseline}: {'; '.join(map(_numbers, worse))}." if worse else ""
     if better:
         verb = "beats" if len(better) == 1 else "beat"
         of = f" (of {len(rows)} tried)" if len(rows) > len(better) else ""
+        open_ = ", ".join(r["way"] for r in rows if r["verdict"].startswith("cannot tell"))
+        also += f" No difference could be shown for {open_}." if open_ else ""
         return f"On {benchmark}, {'; '.join(map(_numbers, better))} {verb} {baseline}{of}.{also}"
-    who = f"none of the {len(rows)} ways beats" if len(rows) > 1 else f"{rows[0]['way']} does not beat"
     best = max(rows, key=lambda r: r["difference"])
-    text = f"On {benchmark}, {who} {baseline}; the best is {_numbers(best)}."
+    who = f"none of the {len(rows)} ways beats {baseline}; the best is {_numbers(best)}"
+    text = f"On {benchmark}, {who if len(rows) > 1 else f'{_numbers(best)} does not beat {baseline}'}."
     if best["verdict"].startswith("cannot tell") and best["detectable"]:
         more = best["verdict"].removeprefix("cannot tell")
         text += f" What was done here could show a difference of {100 * best['detectable']:.1f} points{more}."

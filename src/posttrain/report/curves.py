@@ -27,21 +27,24 @@ PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart."""
+    """One line of a chart. low, high: the interval at each point; empty where there is none."""
 
     name: str
     xs: tuple[float, ...]
     ys: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart. share: y is a share and is written in percent."""
+    """One chart. share: y is a share and is written in percent. mark: a place on the x axis, and its name."""
 
     title: str
     x_label: str
     series: tuple[Series, ...]
     share: bool
+    mark: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def reading(inputs: dict[str, Any], *, per_answer: float, disk: float) -> dict[str, Any]:
-    """Seconds, bytes and dollars of a stage that reads the answers of `of`. per_answer: seconds; disk: bytes written."""
+    """What a stage costs that reads the answers of `of`. per_answer: seconds; disk: bytes written."""
     samples = [scores.facts.get("samples") for scores in inputs["of"]]
     known = None if None in samples else sum(samples)
     return {

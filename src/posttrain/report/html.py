@@ -11,7 +11,7 @@ from posttrain.evals.table import p_value, percent, points
 from posttrain.report.contents import Contents
 from posttrain.report.svg import line_chart
 from posttrain.report.tables import bounds, money
-from posttrain.report.words import brief, duration, steady, tone
+from posttrain.report.words import brief, duration, steady, tight, tone
 
 
 def render_html(contents: Contents) -> str:
@@ -33,6 +33,7 @@ def render_html(contents: Contents) -> str:
         percent=percent,
         points=points,
         tone=tone,
+        tight=tight,
     )
     environment.globals["chart"] = line_chart
     css = files("posttrain.report").joinpath("templates/report.css").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from posttrain.benchmarks import slug
 from posttrain.evals.table import comparisons_table, markdown, scores_table
 from posttrain.report.contents import Contents
 from posttrain.report.examples import Example
+from posttrain.report.markdown_sweeps import course_sections, judged_sections
 from posttrain.report.plots import accuracy_plot, curve_plot, panel_plot
 from posttrain.report.tables import costs_table, hyperparameters_table, published_table, selection_table
 from posttrain.report.words import brief, duration, fenced, plain
@@ -18,14 +19,14 @@ def write_markdown(contents: Contents, folder: Path) -> None:
     """Writes report.md, and beside it the plots that it shows."""
     sections = [
         f"# {plain(contents.title)}",
-        "\n".join(f"- {plain(line)}" for line in contents.headlines),
+        "\n".join(f"- {plain(line)}" for line in [*contents.headlines, *contents.trends]),
         "\n".join(f"- Not compared: {plain(r['reason'])}" for r in contents.refused),
-        "## Results",
-        f"Baseline: {plain(contents.baseline)}.",
-        scores_table(contents.models),
+        *_results(contents),
         *_accuracy_plots(contents, folder),
         *_comparisons(contents),
         *_published(contents),
+        *course_sections(contents.courses, folder),
+        *judged_sections(contents.judged, folder),
         *_learning(contents, folder),
         *_examples(contents),
         *_curves(contents, folder),
@@ -38,6 +39,12 @@ def write_markdown(contents: Contents, folder: Path) -> None:
     ]
     with write_atomic(folder / "report.md") as file:
         file.write(("\n\n".join(s for s in sections if s) + "\n").encode("utf-8", errors="replace"))
+
+
+def _results(contents: Contents) -> list[str]:
+    if contents.baseline is None:
+        return []
+    return ["## Results", f"Baseline: {plain(contents.baseline)}.", scores_table(contents.models)]
 
 
 def _accuracy_plots(contents: Contents, folder: Path) -> list[str]:
@@ -105,7 +112,7 @@ def _curves(contents: Contents, folder: Path) -> list[str]:
         sections += [f"- {plain(note)}" for note in stage.notes]
         if stage.panels:
             name = f"training-{slug(stage.name)}.png"
-            curve_plot(stage, folder / name)
+            curve_plot(stage.panels, folder / name)
             sections.append(f"![Training curves of {plain(stage.name)}]({name})")
     return sections
 

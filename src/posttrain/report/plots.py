@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.report.curves import Panel, StageCurves
+from posttrain.report.curves import Panel
 from posttrain.store import write_atomic
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def accuracy_plot(models: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def curve_plot(stage: StageCurves, path: Path) -> None:
-    """All panels of a stage in one picture, two beside each other."""
-    rows = -(-len(stage.panels) // 2)
+def curve_plot(panels: Sequence[Panel], path: Path) -> None:
+    """All panels in one picture, two beside each other."""
+    rows = -(-len(panels) // 2)
     figure = _figure(9.0, 2.7 * rows)
     grid = figure.subplots(rows, 2, squeeze=False).flat
-    for panel, axes in zip(stage.panels, grid, strict=False):
+    for panel, axes in zip(panels, grid, strict=False):
         _draw(panel, axes)
-    for axes in list(grid)[len(stage.panels) :]:
+    for axes in list(grid)[len(panels) :]:
         axes.set_axis_off()
     _save(figure, path)
 
@@ -66,8 +66,15 @@ def _draw(panel: Panel, axes: Axes) -> None:
             markersize=3,
             linewidth=1.6,
         )
+        if series.low:
+            low, high = ([factor * y for y in bound] for bound in (series.low, series.high))
+            axes.fill_between(series.xs, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
+    if panel.mark is not None:
+        axes.axvline(panel.mark[0], color="#9ca3af", linewidth=1, linestyle=(0, (3, 3)), label=panel.mark[1])
     axes.set_title(panel.title + (" (%)" if panel.share else ""), loc="left", fontsize=10, color=INK)
     axes.set_xlabel(panel.x_label, fontsize=9)
+    if all(float(x).is_integer() for s in panel.series for x in s.xs):
+        axes.locator_params(axis="x", integer=True)  # steps: there is none between two
     if panel.share:
         axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)

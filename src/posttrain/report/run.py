@@ -1,4 +1,4 @@
-"""A run's folder as the input of a report: its finished evaluations, and what is not finished."""
+"""A run's folder as the input of a report: its finished evaluations and judgements, and what is not finished."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def evaluations_of(run: Path) -> tuple[list[Path], list[str]]:
         rest = f"; still running or interrupted: {', '.join(waiting)}" if waiting else ""
         raise RecipeError(f"{run} has no finished evaluation yet{rest}. Evaluate its models, or let the run go on.")
     return scores, waiting
+
+
+def judgements_of(run: Path) -> list[Path]:
+    """The folders of the run's finished judgements."""
+    folders = sorted(p for p in run.iterdir() if p.is_dir() and "@" not in p.name)
+    stand = [(folder, manifest) for folder in folders if (manifest := Manifest.read(folder)) is not None]
+    return [folder for folder, made in stand if made.kind == "judgements" and made.status == "finished"]

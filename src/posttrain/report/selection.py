@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from posttrain.curate.ledger import CURATION
+from posttrain.curate.page import read_curation
 from posttrain.errors import DamagedError
 from posttrain.report.lineage import Made
+from posttrain.report.selections import facts, sentences
 from posttrain.report.words import brief
 
-LEDGER = "curation.json"
 SHOWN = 2  # reasons of single rows
-# A ledger is read by these names, so that a page about it doesn't hang on one spelling.
-NAMES = ("step", "name", "filter", "select")
-BEFORE = ("before", "rows", "n", "in", "input")
-KEPT = ("kept", "keep", "after", "out", "output")
-REASONS = ("reasons", "by_reason")
-AROUND = (
-    *NAMES,
-    *BEFORE,
-    *KEPT,
-    *REASONS,
-    "kind",
-    "label",
-    "verb",
-    "config",
-    "dropped",
-    "scored",
-    "threshold",
-    "seconds",
-)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One filter or selector. before, kept: rows; None where the ledger doesn't say. settings, reasons: in words."""
+    """One filter or selector. before, kept: rows; None where the curation is configured and not made. settings,
+    reasons: in words."""
 
     name: str
     before: int | None
@@ -55,47 +38,40 @@ class Selection:
 
 
 def selections(made: Sequence[Made]) -> list[Selection]:
-    """Every curation behind the scores. DamagedError for a ledger that is no JSON."""
+    """Every curation behind the scores. DamagedError for one that can't be read."""
     return [Selection(m.name, m.inputs, steps) for m in made if (steps := _steps(m))]
 
 
 def _steps(m: Made) -> tuple[Step, ...]:
-    path = m.path / LEDGER
+    path = m.path / CURATION
     if path.is_file():
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            return tuple(_taken(step) for step in read_curation(m.path)["steps"])
+        except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{path} can't be read ({error}). Put it back, or make {m.name} again.") from error
-        listed = told.get("steps", []) if isinstance(told, dict) else told
-        return tuple(_step(s) for s in listed if isinstance(s, Mapping))
     if m.stage.startswith("curate") and m.manifest is not None:
-        return tuple(_step(s) for s in m.manifest.config.get("steps", ()) if isinstance(s, Mapping))
+        return tuple(_planned(step) for step in m.manifest.config.get("steps", ()))
     return ()
 
 
-def _step(facts: Mapping[str, Any]) -> Step:
-    settings = dict(facts["config"]) if isinstance(facts.get("config"), Mapping) else {}
-    settings |= {k: v for k, v in facts.items() if k not in AROUND and isinstance(v, str | int | float | bool)}
-    if facts.get("threshold") is not None:
-        settings["threshold"] = facts["threshold"]
-    reasons: Mapping[str, Any] = next((facts[k] for k in REASONS if isinstance(facts.get(k), Mapping)), {})
+def _taken(step: Mapping[str, Any]) -> Step:
+    """A step as curation.json has it."""
+    notes = step["notes"]
+    examples = dict.fromkeys(example["reason"] for example in step["examples"])
+    told = [*sentences(notes), brief(facts(notes)), *(f"e.g. {reason}" for reason in list(examples)[:SHOWN])]
     return Step(
-        name=str(next((facts[k] for k in NAMES if facts.get(k)), "?")),
-        before=_count(facts, BEFORE),
-        kept=_count(facts, KEPT),
-        settings=brief({k: v for k, v in settings.items() if v is not None}),
-        reasons=brief(dict(reasons)) or _said(facts),
+        name=step["name"],
+        before=step["before"],
+        kept=step["after"],
+        settings=_settings(step["config"]),
+        reasons="; ".join(filter(None, told)),
     )
 
 
-def _said(facts: Mapping[str, Any]) -> str:
-    """Where reasons are not counted: the step's own notes, and the reasons of the rows that it shows."""
-    shown = facts.get("examples")
-    examples = [str(e.get("reason")) for e in shown if isinstance(e, Mapping)] if isinstance(shown, list) else []
-    notes = facts.get("notes")
-    told = [brief(dict(notes))] if isinstance(notes, Mapping) and notes else []
-    return "; ".join([*told, *(f"e.g. {reason}" for reason in list(dict.fromkeys(examples))[:SHOWN])])
+def _planned(step: Mapping[str, Any]) -> Step:
+    """A step as the recipe has it: its ledger doesn't stand beside the manifest."""
+    return Step(str(step.get("filter") or step.get("select")), None, None, _settings(step), "")
 
 
-def _count(facts: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    return next((facts[k] for k in names if isinstance(facts.get(k), int) and not isinstance(facts[k], bool)), None)
+def _settings(config: Mapping[str, Any]) -> str:
+    return brief({k: v for k, v in config.items() if k not in ("filter", "select") and v is not None})

@@ -8,7 +8,7 @@ from typing import Any
 from posttrain.curate.page import read_curation, rule
 from posttrain.report.lineage import Made
 
-LONG = ("clusters", "groups", "said")  # notes that are tables or sentences, shown as such
+LONG = ("clusters", "groups", "pairs", "said", "warnings")  # notes that are tables or sentences, shown as such
 
 
 def curations(model: str, made: Mapping[str, Made]) -> list[Made]:
@@ -33,7 +33,7 @@ def selection_of(model: str, made: Mapping[str, Made]) -> list[dict[str, Any]]:
             "before": step["before"],
             "after": step["after"],
             "facts": facts(step.get("notes") or {}),
-            "said": [*(step.get("notes") or {}).get("said", []), *(step.get("notes") or {}).get("warnings", [])],
+            "said": sentences(step.get("notes") or {}),
             "clusters": (step.get("notes") or {}).get("clusters", []),
             "groups": (step.get("notes") or {}).get("groups", []),
         }
@@ -45,7 +45,12 @@ def selection_of(model: str, made: Mapping[str, Made]) -> list[dict[str, Any]]:
 
 def facts(notes: Mapping[str, Any]) -> dict[str, Any]:
     """Notes that fit into a line."""
-    return {k: v for k, v in notes.items() if k not in (*LONG, "warnings") and v not in (None, [], {})}
+    return {k: v for k, v in notes.items() if k not in LONG and v not in (None, [], {})}
+
+
+def sentences(notes: Mapping[str, Any]) -> list[str]:
+    """What a step said of itself: warnings first."""
+    return [*notes.get("warnings", []), *notes.get("said", [])]
 
 
 def plain_lines(selections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, str, Mapping[str, Any]]]:

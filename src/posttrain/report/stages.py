@@ -1,4 +1,4 @@
-"""The `report` stage: what the evaluations say, as report.html, report.md with plots, report.json, and cards."""
+"""The `report` stage: what evaluations, sweeps and judges say, as HTML, Markdown with plots, JSON, and cards."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from posttrain.report.config import ReportConfig
 from posttrain.report.contents import Contents, gather
 from posttrain.report.forecast import reading
 from posttrain.stage import Workspace
-from posttrain.store import KINDS, Artifact, Report, Scores, write_atomic
+from posttrain.store import KINDS, Artifact, Judgements, Report, Scores, write_atomic
 
 if TYPE_CHECKING:
     from posttrain.report.lineage import Made
 
 
-def report(config: ReportConfig, of: list[Scores], work: Workspace) -> Report:
-    """Reads evaluations and what made their models; generates nothing and loads no model."""
+def report(config: ReportConfig, of: list[Scores], work: Workspace, judged: list[Judgements] | None = None) -> Report:
+    """Reads evaluations and what made their models; generates nothing and loads no model.
+
+    of: evaluations and sweeps. judged: what judges say of them.
+    """
     from posttrain.report.html import render_html
     from posttrain.report.markdown import write_markdown
 
-    contents = gather(config, of, work.dir.resolve().parent.name)
+    contents = gather(config, of, work.dir.resolve().parent.name, judged or ())
     write_markdown(contents, work.dir)
     _write_text(work, "report.html", render_html(contents))
     if config.cards:
         _write_cards(config, contents, work)
     work.write_json("report.json", contents.as_json())
     work.write_json("timing.json", {"stages": [asdict(s) for s in contents.costs.stages]})
-    for line in [*contents.headlines, *(r["reason"] for r in contents.refused)]:
+    for line in [*contents.headlines, *contents.trends, *(r["reason"] for r in contents.refused)]:
         work.note(line)
     work.summarise(comparisons=len(contents.comparisons), refused=len(contents.refused))
     return Report(work.dir)
 
 
-report.version = 2  # type: ignore[attr-defined]
+report.version = 3  # type: ignore[attr-defined]
 
 
 def _write_cards(config: ReportConfig, contents: Contents, work: Workspace) -> None:

@@ -16,10 +16,15 @@ def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
     """The panel as an ``<svg>``: axes with round numbers, one path per series, points where there are few."""
     right, bottom = width - RIGHT, height - BOTTOM
     xs = [x for s in panel.series for x in s.xs]
-    ys = [y for s in panel.series for y in s.ys]
+    ys = [y for s in panel.series for y in (*s.ys, *s.low, *s.high)]
     x_ticks = nice_ticks(min(xs), max(xs), 6)
+    if max(xs) > min(xs) and all(float(x).is_integer() for x in xs):  # steps: there is none between two
+        x_ticks = [x for x in x_ticks if math.isclose(x, round(x), abs_tol=1e-9)]
     # A share is drawn from 0, and one that is 0 all along still has an axis that says so.
-    y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5) if panel.share else nice_ticks(min(ys), max(ys), 5)
+    if panel.share:
+        y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5)
+    else:
+        y_ticks = nice_ticks(min(ys), max(ys), 5) if any(ys) else nice_ticks(0.0, 1.0, 5)
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
@@ -37,8 +42,13 @@ def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
             (LEFT + right) // 2, height - 4, panel.x_label
         ),
     ]
+    if panel.mark is not None:
+        parts.append(_mark(across(panel.mark[0]), bottom, right, panel.mark[1]))
     for i, series in enumerate(panel.series):
-        parts.append(_path(series, i, [(across(x), down(y)) for x, y in zip(series.xs, series.ys, strict=True)]))
+        xs = [across(x) for x in series.xs]
+        if series.low:
+            parts.append(_band(i, xs, [down(y) for y in series.low], [down(y) for y in series.high]))
+        parts.append(_path(series, i, [*zip(xs, map(down, series.ys), strict=True)]))
     return Markup("").join([*parts, Markup("</svg>")])
 
 
@@ -51,6 +61,20 @@ def _y_tick(y: float, right: int, label: str) -> Markup:
 
 def _x_tick(x: float, bottom: int, label: str) -> Markup:
     return Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, bottom + 16, label)
+
+
+def _mark(x: float, bottom: int, right: int, name: str) -> Markup:
+    left = x > right - 90  # no room for the name on the right
+    return Markup(
+        '<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>'
+        '<text class="axis" x="{3:.1f}" y="{4}" text-anchor="{5}">{6}</text>'
+    ).format(x, TOP, bottom, x - 5 if left else x + 5, bottom - 6, "end" if left else "start", name)
+
+
+def _band(index: int, xs: list[float], low: list[float], high: list[float]) -> Markup:
+    edge = [*zip(xs, high, strict=True), *zip(reversed(xs), reversed(low), strict=True)]
+    d = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in edge) + "Z"
+    return Markup('<path class="band b{}" d="{}"/>').format(index % COLOURS, d)
 
 
 def _path(series: Series, index: int, places: list[tuple[float, float]]) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from posttrain.evals.table import markdown, percent
@@ -10,6 +11,25 @@ from posttrain.report.costs import Costs
 from posttrain.report.hyperparameters import Hyperparameters
 from posttrain.report.selection import Selection
 from posttrain.report.words import brief, duration, plain
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column names its row. words: further columns that hold words and are
+    set to the left, where numbers are set to the right. note: what must be known to read it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: tuple[int, ...] = ()
+    note: str = ""
+
+    def as_markdown(self) -> list[str]:
+        """Title, table and note as parts of a page."""
+        rows = [[cell(text) for text in row] for row in self.rows]
+        table = markdown([cell(name) for name in self.header], rows)
+        title = [f"**{plain(self.title)}**"] if self.title else []
+        return [*title, table, *([plain(self.note)] if self.note else [])]
 
 
 def cell(text: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from posttrain.evals.table import p_value, points
+from posttrain.evals.table import p_value, percent, points
 
 
 def sentence(c: Mapping[str, Any], *, several_benchmarks: bool = False) -> str:
@@ -36,6 +36,11 @@ def steady(text: str) -> str:
     return text.replace(" < ", "\u00a0<\u00a0").replace(" = ", "\u00a0=\u00a0")
 
 
+def tight(text: str) -> str:
+    """Numbers with their signs and intervals kept on one line each: "52.0 % [47.6, 56.4]" breaks before the bracket."""
+    return text.replace(" %", "\u00a0%").replace(", ", ",\u00a0").replace("< ", "<\u00a0")
+
+
 def duration(seconds: float | None) -> str:
     """75.2 → "1 min 15 s"."""
     if seconds is None:
@@ -62,7 +67,7 @@ def brief(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {brief(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(brief, value))
+        return ", ".join(map(brief, value)) or "none"
     return str(value)
 
 
@@ -76,3 +81,19 @@ def fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def rate(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share with its interval: "52.0 % [47.6, 56.4]"; a dash where none is known."""
+    if value is None:
+        return "–"
+    return percent(value) + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
+
+
+def mean(value: float | None, interval: Sequence[float] | None) -> str:
+    """A number with its interval: "31.4 [30.2, 32.6]", decimals by its size; a dash where none is known."""
+    if value is None:
+        return "–"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    bounds = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else ""
+    return f"{value:,.{digits}f}{bounds}".replace("-", "−")

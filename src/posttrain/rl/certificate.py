@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,11 @@ def certify_start(
     if config.top_p < 1:  # log-probabilities of a truncated distribution: nothing to compare
         certify_gradient(config, probe, policy, pad_id, work)
         return
-    worst, mean = parity(config, probe, policy, pad_id)
+    worst, mean, kl = parity(config, probe, policy, pad_id)
     bf16 = config.dtype == "bfloat16"
     ok = mean <= PARITY_MEAN_BF16 if bf16 else worst <= PARITY_MAX
     tolerance = f"mean ≤ {PARITY_MEAN_BF16:g} (bfloat16)" if bf16 else f"max ≤ {PARITY_MAX:g} (float32)"
-    work.certify("log-probability parity", ok, max=worst, mean=mean, tolerance=tolerance, rollouts=len(probe))
+    work.certify("log-probability parity", ok, max=worst, mean=mean, kl=kl, tolerance=tolerance, rollouts=len(probe))
     if not ok:
         raise TrainingError(
             f"sampler and trainer disagree before the first update: |Δ log-probability| is at most {worst:.3g}, on "
@@ -68,19 +69,26 @@ def certify_gradient(
     )
 
 
-def parity(config: RLConfig, rollouts: Sequence[Rollout], policy: PreTrainedModel, pad_id: int) -> tuple[float, float]:
-    """(max, mean) over response tokens of |logπ − logμ|: trainer's forward pass against what the sampler recorded."""
-    worst = total = 0.0
+def parity(
+    config: RLConfig, rollouts: Sequence[Rollout], policy: PreTrainedModel, pad_id: int
+) -> tuple[float, float, float]:
+    """Over response tokens: (max, mean) of |logπ − logμ|, trainer's forward pass against what the sampler recorded, and
+    the mean of e^d − 1 − d with d = logπ − logμ, an estimate of KL(μ‖π) in nats (Schulman's k3)."""
+    worst = total = divergence = 0.0
     tokens = 0
     with torch.no_grad():
         for micro in micro_batches(rollouts, config.token_budget, pad_id, str(policy.device)):
             with autocast(config.dtype, str(policy.device)):
                 stats = token_stats(policy, micro.ids, micro.row, micro.col, temperature=config.temperature)
-            difference = (stats.logprobs - micro.gather([r.sampled for r in rollouts])).abs()
+            signed = stats.logprobs - micro.gather([r.sampled for r in rollouts])
+            difference = signed.abs()
             worst = max(worst, float(difference.max()))
             total += float(difference.sum())
+            divergence += float((signed.double().expm1() - signed.double()).sum())
             tokens += difference.shape[0]
-    return worst, total / tokens
+    if math.isnan(total):  # which `max` does not see
+        worst = math.inf
+    return worst, total / tokens, divergence / tokens
 
 
 def gradient_difference(config: RLConfig, rollouts: Sequence[Rollout], policy: PreTrainedModel, pad_id: int) -> float:

@@ -30,23 +30,49 @@ AggregationName = Literal["token_mean", "sequence_mean", "sequence_sum", "consta
 
 
 class RewardConfig(Config):
-    """Weighted sum of components. `function` is the user's own code, ``file.py:name``, with TRL's signature."""
+    """Weighted sum of components. Functions are the user's own code, ``file.py:name``, with TRL's signature.
+
+    `reward: file.py:name` in a recipe is short for that function alone: {function: file.py:name, correct: 0}.
+    """
 
     correct: float = 1.0
     """Weight of a correct answer."""
     format: float = 0.0
     """Weight of a kept format."""
-    function: str | None = None
+    function: str | dict[str, float] | None = None
     """file.py:name with TRL's signature: called with prompts, completions, completion_ids, answer and the problems'
-    other fields as keywords; a list of numbers (None = undecided) comes back."""
+    other fields as keywords; a list of numbers (None = undecided) comes back. Several: {file.py:name: weight, …}."""
     function_weight: float = 1.0
+    """Of one function."""
     timeout: float = Field(60.0, gt=0)
     """Seconds one call of the user's function may take."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_function_alone(cls, values: Any) -> Any:
+        return {"correct": 0.0, "function": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _components_have_names_of_their_own(self) -> RewardConfig:
+        names = ["correct", "format", "overlong", "kl", *(name for name, _, _ in self.functions)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two components of the reward are called {twice[0]!r}. Rename the function")
+        return self
+
+    @property
+    def functions(self) -> list[tuple[str, str, float]]:
+        """(component, file.py:name, weight) of each: the component is `function`, of several each its own name."""
+        if self.function is None:
+            return []
+        if isinstance(self.function, str):
+            return [("function", self.function, self.function_weight)]
+        return [(target.rpartition(":")[2], target, weight) for target, weight in self.function.items()]
+
     def files(self) -> dict[str, Path]:
-        """The function's file: its bytes count in the fingerprint, and not only its name."""
-        path = Path((self.function or "").rpartition(":")[0])
-        return {"function": path} if path.is_file() else {}
+        """The functions' files: their bytes count in the fingerprint, and not only their names."""
+        found = {name: Path(target.rpartition(":")[0]) for name, target, _ in self.functions}
+        return {name: path for name, path in found.items() if path.is_file()}
 
 
 class DynamicSamplingConfig(Config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.forecast import answer_tokens, question_tokens, shape_behind
-from posttrain.models.cost import sampling_seconds, weights_bytes
+from posttrain.models.cost import sampler_bytes, sampling_seconds, weights_bytes
 from posttrain.rl.config import RLConfig
 from posttrain.training.forecast import training_forecast, unknown, validation_seconds
 
@@ -42,7 +42,8 @@ def forecast(config: RLConfig, inputs: dict[str, Any]) -> dict[str, Any]:
         + validation_seconds(config.validation, shape, config.steps, problems),
     )
     stored = config.steps // config.keep_rollouts if config.keep_rollouts else 0
-    cache = 4 * shape.kv_values * min(config.max_batch, rollouts) * (question + answer)
-    told["memory_bytes"] += weights_bytes(shape) * (2 if config.kl and config.lora is None else 1) + cache
+    cached = min(config.max_batch, rollouts) * (question + answer)
+    reference = weights_bytes(shape) if config.kl and config.lora is None else 0.0
+    told["memory_bytes"] += sampler_bytes(shape, cached, config.dtype) + reference
     told["disk_bytes"] += stored * rollouts * answer * ROLLOUT_BYTES
     return told

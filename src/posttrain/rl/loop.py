@@ -26,6 +26,7 @@ from posttrain.rl.parts import Parts, open_parts
 from posttrain.rl.rollouts import Batch
 from posttrain.store import Checkpoint, Problems
 from posttrain.training.distributed import Ranks
+from posttrain.training.plot import draw_loss
 from posttrain.training.update import memory_watched
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _rates(batch: Batch, trained: dict[str, float], taken: float) -> dict[str, f
 
 def _conclude(config: RLConfig, done: int, seconds: float, work: Workspace) -> None:
     rows = work.metrics.read()
+    draw_loss(rows, work.dir / "loss.png")
     certify_end(config, rows, work)
     for note in (notes := diagnose(rows)):
         work.note(note)

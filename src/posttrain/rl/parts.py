@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from posttrain.rl.drawing import Drawer
 from posttrain.rl.feed import Copies, Feed
 from posttrain.rl.journal import Journal
 from posttrain.rl.learner import Learner, Reference
-from posttrain.rl.rewards import load_function
+from posttrain.rl.rewards import UserFunction, load_functions
 from posttrain.rl.rollouts import Collector, rollout_of
 from posttrain.seeding import derive
 from posttrain.store import Checkpoint, Problems
@@ -88,7 +88,9 @@ def open_parts(
     for key, (preset, ours) in config.overrides().items():
         work.note(f"{config.algorithm} with {key} {ours} in place of {preset}")
     template = get_template(config.template, system=config.system)
-    prepare(config.grading or template.grading)  # a missing sandbox is said now, not after the first rollouts
+    # A missing sandbox or a broken reward file is said now, not after the first rollouts.
+    prepare(config.grading or template.grading)
+    rewards = load_functions(config.reward) if ranks.first else {}
     tokenizer = load_tokenizer(model.ref, revision=model.revision)
     policy = load_policy(config, model, work).eval()  # without dropout: sampled and trained are one distribution
     check_tokenizer(policy, tokenizer, model)
@@ -111,7 +113,7 @@ def open_parts(
         sampled=sampled,
         engine=engine,
         learner=learner,
-        feed=_feed(config, trained, template, tokenizer, engine, learner, work),
+        feed=_feed(config, trained, template, tokenizer, engine, learner, rewards, work),
         saver=Saver(work.state, policy, updater.optimizer, every=config.save_every, ranks=ranks, identity=whose),
         keeper=Keeper.make(config, policy, tokenizer, work, ranks),
         validator=_validator(config, problems, sampled, tokenizer, work) if ranks.first else None,
@@ -169,6 +171,7 @@ def _feed(
     tokenizer: PreTrainedTokenizerBase,
     engine: Engine | None,
     learner: Learner,
+    rewards: Mapping[str, UserFunction],
     work: Workspace,
 ) -> Feed | Copies:
     """Batches of rollouts, in order: made where the engine is, read elsewhere."""
@@ -176,8 +179,7 @@ def _feed(
     if engine is None:
         return Copies(journal, learner.ranks)
     drawer = Drawer(config, problems, work.seed)
-    reward = load_function(config.reward.function) if config.reward.function else None
-    collector = Collector(config, engine, tokenizer, template, reward, drawer, work.seed)
+    collector = Collector(config, engine, tokenizer, template, rewards, drawer, work.seed)
     if learner.reference is not None and config.kl_in == "reward":
         pad_id = int(tokenizer.pad_token_id)
         collector.distance = lambda samples: learner.distances([rollout_of(s) for s in samples], pad_id)

@@ -30,17 +30,32 @@ class Reward:
     parts: dict[str, float]
 
 
+def load_functions(config: RewardConfig) -> dict[str, UserFunction]:
+    """Component → function. Errors as those of `load_function`."""
+    return {name: load_function(target) for name, target, _ in config.functions}
+
+
 def load_function(target: str) -> UserFunction:
-    """``file.py:name`` → the function. It is the user's own code and runs in the trainer's process."""
+    """``file.py:name`` → the function. It is the user's own code and runs in the trainer's process.
+
+    RecipeError where there is no such file or function, or where the file can't be imported.
+    """
     file, sep, name = target.rpartition(":")
     path = Path(file)
     if not sep or not path.is_file():
         raise RecipeError(f"reward.function {target!r}: no such file. Write it as path/to/file.py:function.")
     spec = importlib.util.spec_from_file_location(f"_reward_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"reward.function {target!r}: {path} is no Python file. Its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code does, SystemExit too
+        raise RecipeError(
+            f"reward.function {target!r}: {path} can't be imported: {type(error).__name__}: {error}. Mend it."
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise RecipeError(f"reward.function {target!r}: {path} has no function {name!r}.")
@@ -50,32 +65,33 @@ def load_function(target: str) -> UserFunction:
 def score(
     samples: Sequence[Sample],
     config: RewardConfig,
-    function: UserFunction | None,
+    functions: Mapping[str, UserFunction],
     more: Sequence[Mapping[str, float]] | None = None,
     problems: Mapping[str, Problem] | None = None,
 ) -> list[Reward]:
-    """One Reward per sample, in order. `more`: further components of each, of weight 1 (overlong shaping, KL).
-    `problems`, by id: their fields are columns for the user's function.
+    """One Reward per sample, in order. `functions`: the user's, by component. `more`: further components of each, of
+    weight 1 (overlong shaping, KL). `problems`, by id: their fields are columns for the user's functions.
 
-    TrainingError where the user's function raises, hangs or returns nonsense.
+    TrainingError where one of them raises, hangs or returns nonsense.
     """
-    theirs: Sequence[float | None] = [0.0] * len(samples)
-    if function:
-        theirs = _call(function, _columns(samples, problems or {}), len(samples), config)
+    theirs: dict[str, list[float | None]] = {}
+    if functions:
+        columns = _columns(samples, problems or {})
+        theirs = {name: _call(function, columns, len(samples), config) for name, function in functions.items()}
     rewards = []
-    for i, (sample, extra) in enumerate(zip(samples, theirs, strict=True)):
+    for i, sample in enumerate(samples):
         assert sample.verdict is not None, "rollouts are graded before they are rewarded"
         shaping = more[i] if more else {}
         parts = {"format": float(sample.verdict.format_ok), **shaping}
         if sample.verdict.correct is not None:
             parts["correct"] = float(sample.verdict.correct)
-        if function and extra is not None:
-            parts["function"] = float(extra)
-        undecided = (config.correct != 0 and sample.verdict.correct is None) or extra is None
+        own = {name: values[i] for name, values in theirs.items()}
+        parts |= {name: value for name, value in own.items() if value is not None}
+        undecided = (config.correct != 0 and sample.verdict.correct is None) or None in own.values()
         total = (
             config.correct * parts.get("correct", 0.0)
             + config.format * parts["format"]
-            + config.function_weight * parts.get("function", 0.0)
+            + sum(weight * parts.get(name, 0.0) for name, _, weight in config.functions)
             + sum(shaping.values())
         )
         rewards.append(Reward(None if undecided else total, parts))
@@ -130,7 +146,9 @@ def _call(
             f"reward function {name!r} did not return within {config.timeout:g} s for {count} rollouts. No "
             "weight was touched. Make it faster or raise reward.timeout, and run again to continue."
         ) from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code does, SystemExit too
         raise TrainingError(
             f"reward function {name!r} raised {type(error).__name__}: {error}. No weight was touched. Fix it and run "
             "again to continue."

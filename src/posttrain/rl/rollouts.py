@@ -57,7 +57,7 @@ class Collector:
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
     template: Template
-    reward: UserFunction | None
+    reward: Mapping[str, UserFunction] | None  # the user's own, by component
     drawer: Drawer
     seed: int
     distance: Distance | None = None
@@ -148,7 +148,7 @@ class Collector:
         if self.distance is not None:
             for part, distance in zip(shaping, self.distance(samples), strict=True):
                 part["kl"] = -config.kl * distance
-        rewards = score(samples, config.reward, self.reward, shaping, problems)
+        rewards = score(samples, config.reward, self.reward or {}, shaping, problems)
         advantages = _advantages(config, samples, rewards)
         return [
             dataclasses.replace(s, reward=r.total, advantage=a, step=step, extra={**s.extra, "reward_parts": r.parts})

@@ -9,7 +9,7 @@ from posttrain.models.size import tiny_shape
 from posttrain.sft.config import PretrainConfig, SFTConfig
 from posttrain.training.forecast import training_forecast, unknown, validation_seconds
 
-TOKENIZER_SECONDS = 4.0  # to train a tokenizer on some megabytes of text and to encode them
+TOKENIZER_SECONDS = 3.0  # to train a tokenizer on some megabytes of text and to encode them
 
 
 def pretrain_forecast(config: PretrainConfig, inputs: dict[str, Any]) -> dict[str, Any]:

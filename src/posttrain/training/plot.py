@@ -10,7 +10,7 @@ from typing import Any
 def draw_loss(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Loss over optimizer steps, its running mean, and the validation loss where there is one. The same rows draw the
     same bytes. Nothing is written where no row has a loss."""
-    points = [(int(row["step"]), float(row["loss"])) for row in rows if "loss" in row]
+    points = [(int(row["step"]), float(row["loss"])) for row in rows if row.get("loss") is not None]
     if not points:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +22,7 @@ def draw_loss(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     steps, losses = zip(*points, strict=True)
     axes.plot(steps, losses, color="#9bb7d4", linewidth=1, label="each step")
     axes.plot(steps, _running_mean(losses), color="#1f4e79", linewidth=1.8, label="running mean")
-    checked = [(int(row["step"]), float(row["val_loss"])) for row in rows if "val_loss" in row]
+    checked = [(int(row["step"]), float(row["val_loss"])) for row in rows if row.get("val_loss") is not None]
     if checked:
         axes.plot(*zip(*checked, strict=True), color="#c1440e", marker="o", markersize=3, label="validation")
     axes.set_xlabel("optimizer step")

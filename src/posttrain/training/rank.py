@@ -37,7 +37,8 @@ def main() -> None:
         print(f"{type(error).__name__}: {error}", flush=True)
         sys.exit(2)
     # Everything is written and the group is closed. PyTorch's own threads may still ask for the interpreter's lock, and
-    # one that does so while the interpreter is taken down aborts the process ("terminate called without â¦").
+    # one that does so while the interpreter is taken down aborts the process ("terminate called without an active
+    # exception").
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

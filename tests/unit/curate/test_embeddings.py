@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +103,44 @@ def test_an_interrupted_run_goes_on_where_it_was(bert: Path, monkeypatch: pytest
     assert bar.done == 4  # of four different texts two were there, and the time left is told of the others
 
 
+KILLED = """
+import os, signal, sys
+from posttrain.curate import embeddings
+from posttrain.tracking import Progress
+
+written, savez = [], embeddings.np.savez
+
+def killed_in_the_third(file, **arrays):
+    written.append(file)
+    if len(written) < 3:
+        return savez(file, **arrays)
+    file.write(b"PK half a shard")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+embeddings.SHARD, embeddings.np.savez = 2, killed_in_the_third
+embeddings.embed(sys.argv[2:], sys.argv[1], progress=lambda *a: Progress(*a, quiet=True))
+"""
+
+
+def test_killed_while_it_writes_it_embeds_only_the_rest(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{word} sat on {other}" for word in ("a cat", "a dog", "a mat") for other in ("a log", "a mat", "words")]
+    died = subprocess.run([sys.executable, "-c", KILLED, str(bert), *texts], check=False)
+    assert died.returncode == -signal.SIGKILL
+    encode, again = Encoder.encode, []
+    monkeypatch.setattr(
+        Encoder, "encode", lambda self, some, report: (again.extend(some), encode(self, some, report))[1]
+    )
+    bar = Progress(None, "x", quiet=True)
+    vectors = embed(texts, str(bert), progress=lambda *_: bar)
+    assert len(again) == len(texts) - 4, "two shards of two stood whole"
+    assert bar.done == len(texts)
+    monkeypatch.setenv(embeddings.CACHE, str(tmp_path / "undisturbed"))
+    assert embed(texts, str(bert), progress=quiet) == pytest.approx(vectors, abs=1e-6)
+
+
 def test_another_models_vectors_are_others(bert: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -184,4 +225,4 @@ def test_minilm_knows_a_paraphrase() -> None:
     vectors = embed(texts, "minilm", progress=quiet)
     assert vectors.shape == (3, 384)
     assert vectors[0] @ vectors[1] > 0.75 > 0.3 > vectors[0] @ vectors[2]
-    assert len(list(Cache(Encoder(embeddings.find_model("minilm")).identity).folder.glob("*.npz"))) == 1
+    assert len(list(Cache(Encoder(embeddings.find_model("minilm")).identity, ()).folder.glob("*.npz"))) == 1

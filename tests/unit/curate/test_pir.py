@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.choosing import Words, kept, row, rows_of, select
 from posttrain.curate.selectors.importance import (
     Asked,
     Scored,
-    as_many_at_random,
+    by_lot,
     context_ids,
     importance,
     importances,
@@ -105,7 +106,7 @@ def test_the_context_is_the_trace_without_the_step_and_the_answer_keeps_its_toke
 
 def test_an_answer_without_a_token_is_refused(tokenizer: Any, tools: Words) -> None:
     empty = Asked(7, "What?", split_response(""))
-    with pytest.raises(DataError, match="row 7 has no final answer"):
+    with pytest.raises(DataError, match=r"row 7 .*has no final answer"):
         importance(tools.engine(""), empty, get_template("chat"), tokenizer)
 
 
@@ -127,15 +128,20 @@ def test_each_class_loses_its_least_important_steps_and_progression_none() -> No
     assert left == "We have 2 and 5. We add them. 2 + 5 = 7.\nThe answer is 7."
 
 
-def test_the_random_control_cuts_as_many_of_each_class() -> None:
-    one = asked(trace(2, 5, 4))
-    cut = frozenset(one.functional[:2])
-    for seed in range(10):
-        other = as_many_at_random(one, cut, np.random.default_rng(seed))
-        kinds = sorted(one.parts.steps[i].kind for i in other)
-        assert kinds == ["multi_method", "verification"]
-    drawn = {as_many_at_random(one, cut, np.random.default_rng(seed)) for seed in range(20)}
-    assert len(drawn) == 2, "either of the two checks"
+def test_the_random_control_cuts_as_many_of_each_class_wherever_chance_finds_them() -> None:
+    """Also where every trace has one step only, whose row the control must be free to choose."""
+    for checks, each in ((4, {"verification": 6, "multi_method": 3, "error_correction": 3}), (1, {"verification": 3})):
+        rows = [Asked(i, "What?", split_response(trace(i, 5, checks))) for i in range(6)]
+        scored = [Scored(i, dict.fromkeys(row.functional, float(i))) for i, row in enumerate(rows)]
+        cuts = set()
+        for seed in range(10):
+            drawn = by_lot(scored, np.random.default_rng(seed))
+            limits = thresholds(rows, drawn, 0.5)
+            cut = [least_important(row, one, limits) for row, one in zip(rows, drawn, strict=True)]
+            kinds = Counter(row.parts.steps[i].kind for row, some in zip(rows, cut, strict=True) for i in some)
+            assert kinds == each
+            cuts.add(tuple(cut))
+        assert len(cuts) > 5
 
 
 def test_what_was_measured_is_not_measured_again(tools: Words, tokenizer: Any, tmp_path: Path) -> None:
@@ -224,5 +230,18 @@ def test_a_budget_of_tokens_is_filled_with_what_the_cut_leaves(tools: Words) -> 
     decision = select(rows, tools, select="pir", budget=40, tokens=600, ratio=1.0, grading="gsm8k")
     assert 480 <= decision.notes["tokens"] <= 600
     assert all(why == "beyond the budget of 600 tokens" for why in decision.reason if why)
+
+
+def test_a_student_whose_likelihoods_are_not_numbers_is_refused(tokenizer: Any) -> None:
+    class Broken:
+        def score(self, sequences: Sequence[Sequence[int]]) -> Any:
+            return [[math.nan] * len(s) for s in sequences]
+
+    with pytest.raises(DataError, match=r"no finite likelihood \(NaN\)"):
+        importance(Broken(), asked(trace(2, 5, 1)), get_template("chat"), tokenizer)  # type: ignore[arg-type]
+
+
+def test_too_few_rows_are_told_before_the_student_works(tools: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Words, "engine", lambda self, asks: pytest.fail("scored in vain"))
     with pytest.raises(DataError, match="fewer than budget: 100 rows"):
-        select(rows, tools, select="pir", budget=100, grading="gsm8k")
+        select(pool(), tools, select="pir", budget=100, grading="gsm8k")

@@ -17,7 +17,7 @@ from posttrain.errors import DataError
 from posttrain.pipeline import run_stage
 from posttrain.pipeline.plan import COSTS
 from posttrain.records import Sample
-from posttrain.store import Artifact, Samples
+from posttrain.store import Artifact, Manifest, Samples
 
 ROWS = [{"problem": f"What is {n} + 1?", "trace": f"{n} + 1 = {n + 1}", "sys": "Count."} for n in range(20)]
 
@@ -71,7 +71,7 @@ def test_rows_that_ask_a_held_out_problem_are_left_out_and_counted(tmp_path: Pat
     found = made(tmp_path / "a", inputs={"without": problems}, source=source, columns=COLUMNS)
     left = {int(s.problem_id.rpartition("/")[2]) for s in found}
     assert left == set(range(20)) - {4, 5}, "validation and test are held out, training problems are not"
-    with pytest.raises(DataError, match="every row asks a problem of"):
+    with pytest.raises(DataError, match="of its rows 2 ask a held-out problem and 0 can't be learned from"):
         made(
             tmp_path / "b",
             inputs={"without": problems},
@@ -129,3 +129,25 @@ def test_of_a_dataset_on_the_hub_is_told_what_is_asked_for(tmp_path: Path) -> No
 
 def forecast_of(**config: Any) -> dict[str, Any]:
     return examples_forecast(ExamplesConfig.model_validate(config), {})
+
+
+def test_rows_that_are_no_conversation_are_refused_or_left_out_and_counted(tmp_path: Path) -> None:
+    said = {"role": "user", "content": "1 + 1?"}
+    answered = {"role": "assistant", "content": "2"}
+    rows = [
+        {"messages": [said, answered]},
+        {"messages": [said, answered, said]},  # ends with a question
+        {"messages": [said, {"role": "tool", "content": "2"}, answered]},
+        {"messages": [said, {"role": "assistant", "content": None}]},
+        {"messages": [said, answered, said, answered]},
+    ]
+    source = str(jsonl(tmp_path / "x.jsonl", rows))
+    with pytest.raises(DataError, match=r"line 2: the turns are user, assistant, user"):
+        made(tmp_path / "a", source=source)
+    found = made(tmp_path / "b", source=source, unreadable="drop")
+    assert [s.problem_id for s in found] == ["x/0", "x/4"]
+    manifest = Manifest.read(tmp_path / "b")
+    assert manifest is not None
+    assert (manifest.summary["rows"], manifest.summary["unreadable"]) == (2, 3)
+    with pytest.raises(DataError, match=r"0 ask a held-out problem and 3 can't be learned from, so that none is left"):
+        made(tmp_path / "c", source=str(jsonl(tmp_path / "y.jsonl", rows[1:4])), unreadable="drop")

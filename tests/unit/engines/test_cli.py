@@ -16,7 +16,7 @@ from posttrain.cli.parity import parity
 from posttrain.cli.serve import serve
 from posttrain.engines.native import NativeEngine
 from posttrain.engines.server.app import Server
-from posttrain.errors import ModelError
+from posttrain.errors import EngineError, ModelError
 from posttrain.models import TinyConfig, load_model, load_tokenizer, save_model, tiny_model, train_tokenizer
 from posttrain.models.base import base_facts
 from posttrain.models.config import LoraConfig
@@ -50,6 +50,25 @@ def test_parity_prints_both_paths_and_holds(checkpoint: str) -> None:
     numbers = json.loads(result.output)
     assert numbers["sampled"]["tokens"] == 30
     assert numbers["scored"]["max"] < 1e-4
+    narrow = CliRunner().invoke(
+        parity, [checkpoint, "--prompts", "3", "--tokens", "10", "--dtype", "bfloat16", "--json"]
+    )
+    assert narrow.exit_code == 0
+    told = json.loads(narrow.output)
+    assert (told["of"], told["tolerance"]) == ("mean", 0.01)
+    assert 1e-6 < told["sampled"]["mean"] <= 0.01
+
+
+@pytest.mark.parametrize(("dtype", "beyond"), [("float32", 3e-4), ("bfloat16", 0.02)])
+def test_parity_fails_where_the_precision_does_not_explain_the_difference(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, dtype: str, beyond: float
+) -> None:
+    """A sampler that is off by the same amount at every token."""
+    score = NativeEngine.score
+    monkeypatch.setattr(NativeEngine, "score", lambda *a: ([v + beyond for v in s] for s in score(*a)))
+    done = CliRunner().invoke(parity, [checkpoint, "--prompts", "2", "--tokens", "5", "--dtype", dtype])
+    assert isinstance(done.exception, EngineError)
+    assert "scored log-probabilities differ" in str(done.exception)
 
 
 def test_serve_offers_a_base_with_its_adapter(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

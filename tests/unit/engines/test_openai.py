@@ -121,12 +121,14 @@ def test_torn_bodies_are_repeated_and_then_an_error(serve: Any) -> None:
 
 def test_refusals_are_told_at_once_without_the_key(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    said = {"error": {"message": f"Incorrect API key provided: {KEY}. You sent '{KEY}'", "code": "invalid_api_key"}}
+    words = f"Incorrect API key provided: {KEY}. You sent '{KEY}' (as {KEY[:12]}****{KEY[-4:]})"
+    said = {"error": {"message": words, "code": "invalid_api_key"}}
     engine, server = serve(lambda *_: (401, {}, said))
     with pytest.raises(EngineError, match=r"answered 401: Incorrect API key.*server.key_env") as caught:
         ask(engine)
     assert len(server.bodies) == 1
     assert KEY not in str(caught.value)
+    assert KEY[:12] not in str(caught.value)
     assert KEY not in caplog.text
     assert KEY not in repr(engine.config)
     quota = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
@@ -202,6 +204,10 @@ def test_a_missing_key_and_a_key_in_the_config_are_refused(monkeypatch: pytest.M
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(EngineError, match=r"NO_SUCH_KEY.*is not set.*export"):
         OpenAIEngine(ServerConfig(url="http://x/v1", model="m", key_env="NO_SUCH_KEY"))
+    monkeypatch.setenv("COPIED_KEY", "sk-planted\u200b9d2f7a6b5c")
+    with pytest.raises(EngineError, match=r"COPIED_KEY.*no HTTP header can carry") as caught:
+        OpenAIEngine(ServerConfig(url="http://x/v1", model="m", key_env="COPIED_KEY"))
+    assert "9d2f7a6b5c" not in str(caught.value)
     with pytest.raises(EngineError, match="not the name of an environment variable") as caught:
         ServerConfig(url="http://x/v1", model="m", key_env=KEY)
     assert KEY not in str(caught.value)

@@ -12,15 +12,16 @@ from posttrain.pipeline import build_graph, load_recipe, plan_graph
 
 CARD = 24e9
 SMALL = ("lora={rank: 64}", "optimizer.name=adamw_8bit", "gradient_checkpointing=true")
-RECIPES = ("gsm8k-grpo", "cs336-grpo")
+RECIPES = ("gsm8k-grpo", "cs336-grpo", "openr1-math-grpo")
 
 
 @pytest.fixture(autouse=True)
 def _the_model_in_a_mirror_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "mirror" / "models" / "Qwen" / "Qwen2.5-Math-1.5B"
-    folder.mkdir(parents=True)
-    (folder / "mirror.json").write_text("{}")
-    (folder / "config.json").write_text(json.dumps(QWEN_1_5B))
+    for name in ("Qwen2.5-Math-1.5B", "Qwen2.5-1.5B-Instruct"):
+        folder = tmp_path / "mirror" / "models" / "Qwen" / name
+        folder.mkdir(parents=True)
+        (folder / "mirror.json").write_text("{}")
+        (folder / "config.json").write_text(json.dumps(QWEN_1_5B))
     monkeypatch.setenv("POSTTRAIN_DATA", str(tmp_path / "mirror"))
     monkeypatch.setattr("posttrain.models.cost.on_gpu", lambda: True)
 
@@ -54,3 +55,8 @@ def test_below_adapters_the_reference_of_a_kl_term_costs_no_second_copy(tmp_path
     assert needs("gsm8k-grpo", tmp_path, *SMALL, "kl=0.04") == needs("gsm8k-grpo", tmp_path, *SMALL)
     whole, copied = (needs("gsm8k-grpo", tmp_path, *more) for more in ((), ("kl=0.04",)))
     assert copied - whole == pytest.approx(4 * 1_543_714_304, rel=1e-3)
+
+
+def test_openr1_math_grpo_needs_what_its_head_says(tmp_path: Path) -> None:
+    assert CARD < needs("openr1-math-grpo", tmp_path) < 48e9
+    assert needs("openr1-math-grpo", tmp_path, "lora={rank: 64}", "optimizer.name=adamw_8bit") < CARD

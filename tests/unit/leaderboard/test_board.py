@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.leaderboard.makers import N, accuracy_of, answers, problems, settings, submit, write_problems
 from tests.unit.report.fake_run import make_run
+from tests.unit.report.fake_sweep import make_sweep
 
 from posttrain.errors import RecipeError
 from posttrain.leaderboard.build import Builder, build_board
@@ -180,3 +181,17 @@ def test_a_board_and_a_submission_keep_to_the_schemas(tmp_path: Path) -> None:
     for broken in ({"extra": 1}, {"version": 2}, {"name": ""}, {"results": []}, {"seconds": -1}, {"dollars": "1"}):
         with pytest.raises(jsonschema.ValidationError):
             of_submission.validate({**submission, **broken})
+
+
+def test_a_checkpoint_of_a_sweep_cost_what_was_spent_until_then(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make_run(run, {"base": 0.15, "sft": 0.42, "rl": 0.61}, n=40)
+    swept = make_sweep(run, {0: 0.2, 100: 0.4, 200: 0.6}, n=40, trained="rl")
+    (table,) = build_board([swept.path]).tables
+    spent = {e.name: e.seconds for e in table.entries}
+    before = 2.1 + 2 * 80.4  # data, base, sft; then 0.4 s for every step of rl
+    assert spent == {
+        "run/step-000000": pytest.approx(before),
+        "run/step-000100": pytest.approx(before + 40),
+        "run/step-000200": pytest.approx(before + 80),
+    }

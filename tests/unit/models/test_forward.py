@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from posttrain.models import forward, logprobs
 from posttrain.models.attention import Documents
-from posttrain.models.lean import WIDEST
+from posttrain.models.causal import WIDEST
 from posttrain.models.logprobs import token_stats
 
 HEAD = {"qwen2": {"num_attention_heads": 2, "num_key_value_heads": 1}, "qwen3": {}, "llama": {"head_dim": 32}}

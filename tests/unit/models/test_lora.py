@@ -57,9 +57,11 @@ def test_the_base_is_the_reference_model_while_adapters_are_off() -> None:
     moved(model)
     adapted = module_logprobs(model, IDS)
     assert not torch.allclose(adapted, before, atol=1e-2)
+    engine = NativeEngine(model, pad_id=0)
     with adapters_off(model):
         assert torch.equal(module_logprobs(model, IDS), before)
-        assert next(iter(NativeEngine(model, pad_id=0).score([IDS]))) == pytest.approx(before.tolist(), abs=1e-4)
+        assert next(iter(engine.score([IDS]))) == pytest.approx(before.tolist(), abs=1e-4)
+        assert engine.fallback is None, "adapters inside a model are known to the lean path"
     assert torch.equal(module_logprobs(model, IDS), adapted)
     with pytest.raises(ModelError, match="no adapters to switch off"), adapters_off(tiny("qwen2")):
         pass

@@ -148,3 +148,4 @@ def test_pairs_and_dpo_as_stages(parts: dict[str, Artifact], tmp_path: Path) -> 
     rows = [json.loads(line) for line in (made.path / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [1, 2, 3, 4]
     assert (made.path / "model" / "model.safetensors").exists()
+    assert (made.path / "loss.png").read_bytes().startswith(b"\x89PNG")

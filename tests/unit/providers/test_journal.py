@@ -202,3 +202,6 @@ def test_the_reserve_of_a_killed_process_is_given_back(tmp_path: Path) -> None:
     assert (tmp_path / "r").stat().st_size == ballast.size == 1 << 20
     assert ballast.release()
     assert not (tmp_path / "r").exists()
+    with pytest.raises(StoreError, match="full"):
+        ballast.hold(10)  # another thread, which doesn't know yet: the room belongs to the replies on their way
+    assert not (tmp_path / "r").exists()

@@ -12,7 +12,8 @@ from tests.unit.providers.asking import question, teacher_at
 
 from posttrain.errors import PosttrainError, ProviderError, RecipeError
 from posttrain.providers import Request, get_teacher, known_teachers, worst_cost
-from posttrain.providers.keys import find_key, hide, read_env
+from posttrain.providers.keys import find_key, read_env
+from posttrain.web import hide
 
 PROVIDERS = ["openai", "deepseek", "gemini", "openrouter", "together", "fireworks", "vllm", "sglang"]
 

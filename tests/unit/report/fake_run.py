@@ -76,7 +76,7 @@ def write_scores(run: Path, answers: Mapping[str, Sequence[Sample]], name: str =
         write_table(folder / model / "data-test" / "samples.parquet", generations)
         write_table(folder / model / "data-test" / "verdicts.parquet", verdicts)
     write_json(folder / "scores.json", {"version": 1, "entries": entries})
-    inputs = {"models": [_given(run, m) for m in answers if (run / m).exists()], "problems": _given(run, "data")}
+    inputs = {"models": [given(run, m) for m in answers if (run / m).exists()], "problems": given(run, "data")}
     _stage(run, name, "eval", "scores", inputs, {"rl on data/test": 0.71}, 31.0)
     return Scores(folder, name=name)
 
@@ -105,15 +105,15 @@ def _train(run: Path, model: str) -> None:
                 "contamination": {"ok": False, "items": 3},
             },
         )
-    inputs: dict[str, Any] = {"problems": _given(run, "data")}
+    inputs: dict[str, Any] = {"problems": given(run, "data")}
     if model in TRAINED_ON:
-        inputs["model"] = _given(run, TRAINED_ON[model])
+        inputs["model"] = given(run, TRAINED_ON[model])
     notes = ["Every group of step 12 had the same reward: such groups teach nothing."] if rl else []
     stage = "rl" if rl else "sft"
     _stage(run, model, stage, "checkpoint", inputs, {"steps": 200, "loss_last": 0.4213, "notes": notes}, 80.4)
 
 
-def _given(run: Path, name: str) -> dict[str, str]:
+def given(run: Path, name: str) -> dict[str, str]:
     return {"name": name, "kind": "checkpoint", "path": f"../{name}", "digest": fingerprint({"name": name})}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,25 @@ def test_words_for_people() -> None:
         == "max 3.142e-06, ok yes, steps 12,000, tags a, –"
     )
     assert brief(Path("x")) == "x"
+
+
+def test_steps_have_no_ticks_between_them() -> None:
+    drawn = line_chart(Panel("Accuracy", "step", (Series("a", (0.0, 1.0, 2.0), (0.1, 0.2, 0.3)),), True))
+    assert re.findall(r'text-anchor="middle">([^<]*)</text>', drawn) == ["0", "1", "2", "step"]
+
+
+def test_an_interval_is_a_band_inside_the_axes_and_a_place_can_be_marked() -> None:
+    line = Series("a", (0.0, 10.0), (0.2, 0.4), (0.1, 0.3), (0.3, 0.9))
+    drawn = line_chart(Panel("Accuracy", "step", (line,), True, (10.0, "best <step>")))
+    band = re.search(r'<path class="band b0" d="M(.*?)Z"/>', drawn)
+    assert band is not None
+    places = [tuple(map(float, p.split(","))) for p in band[1].split("L")]
+    assert len(places) == 4
+    assert all(10 <= y <= 182 for _, y in places)
+    assert 'class="mark"' in drawn
+    assert "best &lt;step&gt;" in drawn
+
+
+def test_counts_that_are_0_all_along_have_an_axis_from_0() -> None:
+    drawn = line_chart(Panel("Words", "step", (Series("a", (0.0, 5.0), (0.0, 0.0)),), False))
+    assert "−" not in drawn

@@ -36,6 +36,13 @@ def both(run: Path) -> tuple[str, str]:
     return (run / "report" / "report.html").read_text(), (run / "report" / "report.md").read_text()
 
 
+def step_of(name: str, before: int, after: int, verb: str = "filter", **more: Any) -> dict[str, Any]:
+    """A step as curation.json has it."""
+    own = {"label": f"1-{name}", "verb": verb, "name": name, "before": before, "after": after}
+    config = {verb: name, **more.pop("config", {})}
+    return {**own, "dropped": before - after, "config": config, "threshold": None, "examples": [], "notes": {}, **more}
+
+
 def change(folder: Path, **facts: Any) -> None:
     manifest = Manifest.read(folder)
     assert manifest is not None
@@ -45,7 +52,7 @@ def change(folder: Path, **facts: Any) -> None:
 def test_the_report_has_every_section_that_the_courses_ask_for(tmp_path: Path) -> None:
     scores = make_run(tmp_path, {"base": 0.15, "sft": 0.42, "rl": 0.61}, n=60)
     change(tmp_path / "sft", config={"lr": 0.001})
-    write_json(tmp_path / "sft" / "curation.json", {"steps": [{"filter": "correct", "before": 10, "kept": 7}]})
+    write_json(tmp_path / "sft" / "curation.json", {"steps": [step_of("correct", 10, 7)]})
     written(scores, tmp_path)
     html, text = both(tmp_path)
     assert '<tr class="differs"><th scope="row"><code>lr</code>' in html
@@ -98,30 +105,30 @@ def test_every_step_of_a_curation_is_told_with_what_it_kept(tmp_path: Path) -> N
     make_run(tmp_path, {"base": 0.2}, n=5)
     ledger = {
         "steps": [
-            {"filter": "length", "config": {"max": 4096}, "before": 1000, "kept": 900, "reasons": {"too long": 100}},
-            {
-                "label": "2.random",
-                "verb": "select",
-                "name": "random",
-                "config": {"budget": 500},
-                "before": 900,
-                "after": 500,
-                "dropped": 400,
-                "threshold": 0.25,
-                "scored": 900,
-                "seconds": 0.1,
-                "examples": [{"row": 3, "reason": "not drawn"}, {"row": 4, "reason": "not drawn"}],
-                "notes": {"seed": 7},
-            },
+            step_of("length", 1000, 900, config={"max": 4096, "min": None}),
+            step_of(
+                "mix",
+                900,
+                500,
+                "select",
+                config={"budget": 500},
+                examples=[{"row": 3, "reason": "not drawn"}, {"row": 4, "reason": "not drawn"}],
+                notes={
+                    "tokens": 70,
+                    "groups": [{"group": "a"}],
+                    "pairs": [{"row_text": "long"}],
+                    "said": ["a ran out"],
+                },
+            ),
         ]
     }
     write_json(tmp_path / "data" / "curation.json", ledger)
     (one,) = selections(ancestry([Samples(tmp_path / "data", "data")]))
-    assert [(s.name, s.before, s.kept) for s in one.steps] == [("length", 1000, 900), ("random", 900, 500)]
+    assert [(s.name, s.before, s.kept) for s in one.steps] == [("length", 1000, 900), ("mix", 900, 500)]
     assert one.steps[0].settings == "max 4,096"
-    assert one.steps[0].reasons == "too long 100"
-    assert one.steps[1].settings == "budget 500, threshold 0.25"
-    assert one.steps[1].reasons == "seed 7; e.g. not drawn"
+    assert one.steps[0].reasons == ""
+    assert one.steps[1].settings == "budget 500"
+    assert one.steps[1].reasons == "a ran out; tokens 70; e.g. not drawn", "tables and pairs stand elsewhere"
     (tmp_path / "data" / "curation.json").write_text("{")
     with pytest.raises(DamagedError, match=r"curation.json can't be read"):
         selections(ancestry([Samples(tmp_path / "data", "data")]))

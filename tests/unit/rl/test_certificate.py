@@ -46,11 +46,13 @@ def rollouts(policy: torch.nn.Module, sampling: Sampling = SAMPLING) -> list[Rol
 def test_a_sound_sampler_and_trainer_are_green(work: Workspace) -> None:
     policy = tiny("qwen2")
     certify_start(CONFIG, rollouts(policy), policy, 0, work)  # type: ignore[arg-type]
-    assert line(work, "log-probability parity")["ok"]
+    parity = line(work, "log-probability parity")
+    assert parity["ok"]
+    assert 0 <= parity["kl"] <= parity["mean"] <= parity["max"] <= 1e-4
     assert line(work, "gradient is split-invariant")["ok"]
 
 
-@pytest.mark.parametrize("fault", ["temperature", "stale weights"])
+@pytest.mark.parametrize("fault", ["temperature", "stale weights", "not a number"])
 def test_a_wrong_temperature_and_stale_weights_stop_the_run_before_its_first_update(
     work: Workspace, fault: str
 ) -> None:
@@ -60,9 +62,14 @@ def test_a_wrong_temperature_and_stale_weights_stop_the_run_before_its_first_upd
             for parameter in sampler.parameters():
                 parameter *= 1.05
     config = RLConfig(temperature=0.9, max_tokens=8) if fault == "temperature" else CONFIG
+    made = rollouts(sampler)
+    if fault == "not a number":
+        policy.model.norm.weight.data[3] = float("nan")
     with pytest.raises(TrainingError, match="disagree before the first update"):
-        certify_start(config, rollouts(sampler), policy, 0, work)  # type: ignore[arg-type]
-    assert not line(work, "log-probability parity")["ok"]
+        certify_start(config, made, policy, 0, work)  # type: ignore[arg-type]
+    told = line(work, "log-probability parity")
+    assert not told["ok"]
+    assert (told["kl"] is None) if fault == "not a number" else (told["kl"] > 1e-6)
 
 
 def test_a_gradient_that_depends_on_the_split_is_red(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,7 @@ def test_the_certificate_of_a_sound_run_is_green_but_for_what_it_did_not_learn_f
     lines = json.loads((made.path / "certificate.json").read_text())
     assert [name for name, told in lines.items() if not told["ok"]] == []
     assert len(lines) >= 8
+    assert (made.path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_rewards_that_are_always_equal_are_a_diagnosis_and_not_a_crash(

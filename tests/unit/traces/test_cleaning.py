@@ -103,12 +103,9 @@ def test_any_text_can_be_made_again(raw: str) -> None:
 
 
 @pytest.mark.parametrize("piece", ["*", "1", "okay ", "\\boxed{1", "I will ", "ANSWER: ", "\n", "ANSWER:1"])
+@pytest.mark.timeout(60)  # a cost that grows with the square of the length would take hours
 def test_a_reply_that_never_ends_is_cleaned_at_once(piece: str) -> None:
-    import time
-
-    began = time.monotonic()
     clean(piece * (200_000 // len(piece)), [piece * 2_000])
-    assert time.monotonic() - began < 5
 
 
 def test_a_diff_shows_what_was_cut_in_its_place() -> None:

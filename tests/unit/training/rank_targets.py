@@ -7,8 +7,12 @@ import random
 
 import torch
 from tests.unit.engines.tiny import VOCAB, tiny
+from torch import nn
 
 from posttrain.prompts import Example
+from posttrain.rl.config import RLConfig
+from posttrain.rl.learner import Learner, Reference
+from posttrain.rl.rollouts import Rollout
 from posttrain.sft.supervised import supervised_step
 from posttrain.stage import Workspace
 from posttrain.training.batches import micro_batches
@@ -28,10 +32,8 @@ def batch() -> list[Example]:
     return made
 
 
-def gradients(config: TrainingConfig, work: Workspace, ranks: Ranks) -> dict[str, torch.Tensor]:
-    """The whole gradient of one step on `batch`, before it is applied, by parameter."""
-    model = tiny("qwen2").train()
-    updater = Updater.make(model, config.optimizer, 1, ranks)
+def kept(model: nn.Module, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Filled with the whole gradient, by parameter, where it would be clipped."""
     found: dict[str, torch.Tensor] = {}
 
     def keep(parameters: object, largest: float) -> float:
@@ -41,9 +43,45 @@ def gradients(config: TrainingConfig, work: Workspace, ranks: Ranks) -> dict[str
         return 1.0
 
     ranks.clip = keep  # type: ignore[method-assign]
+    return found
+
+
+def gradients(config: TrainingConfig, work: Workspace, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """The whole gradient of one step on `batch`, before it is applied, by parameter."""
+    model = tiny("qwen2").train()
+    updater = Updater.make(model, config.optimizer, 1, ranks)
+    found = kept(model, ranks)
     mine, counts = ranks.share(batch())
     micros = micro_batches(mine, config.token_budget, 0)
     supervised_step(config, "token_mean", micros, len(batch()), model, updater, 0, counts=counts)
+    return found
+
+
+def groups() -> list[Rollout]:
+    """Five prompts with three answers each, one of them without a signal."""
+    draw = random.Random(4)
+    made = []
+    for number in range(5):
+        prompt = tuple(draw.randrange(VOCAB) for _ in range(draw.randint(3, 12)))
+        for index in range(3):
+            answer = tuple(draw.randrange(VOCAB) for _ in range(draw.randint(1, 16)))
+            advantage = draw.uniform(-1.5, 1.5) if index else 0.0
+            mask = (0,) * len(prompt) + (1,) * len(answer)
+            sampled = tuple(-draw.uniform(2, 6) for _ in answer)
+            made.append(Rollout((*prompt, *answer), mask, sampled, advantage, (f"p{number}", index)))
+    return made
+
+
+def rl_gradients(config: RLConfig, work: Workspace, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """The same of one update of reinforcement learning on `groups`, with a distance to other weights in the loss."""
+    policy = tiny("qwen2").eval()
+    before = tiny("qwen2").requires_grad_(False)
+    for parameter in before.parameters():
+        parameter.mul_(1.05)
+    reference = Reference(before)
+    updater = Updater.make(policy, config.optimizer, 1, ranks)
+    found = kept(policy, ranks)
+    Learner(config, policy, reference, updater).learn(groups(), 0, 0)
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import torch
 from tests.conftest import ROOT
 from tests.unit.training.methods import Room, column, summary
-from tests.unit.training.rank_targets import dies, gradients
+from tests.unit.training.rank_targets import dies, gradients, rl_gradients
 
 from posttrain.config import parse
 from posttrain.errors import MissingExtraError, RecipeError, TrainingError
@@ -44,34 +45,40 @@ def config(**launch: Any) -> TrainingConfig:
     return TrainingConfig.model_validate({"token_budget": 40, "launch": {"processes": 2, **launch}})
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+Target = Callable[[Any, Workspace, Ranks], dict[str, torch.Tensor]]
 
 
-def of_two_ranks(folder: Path, **launch: Any) -> dict[str, torch.Tensor]:
-    settings = config(**launch)
+def of_two_ranks(folder: Path, settings: TrainingConfig, target: Target = gradients) -> dict[str, torch.Tensor]:
     work = Workspace(folder, quiet=True, device="cpu")
-    with launched(settings, f"{TARGETS}:gradients", {}, work) as ranks:
-        return gradients(settings, work, ranks)
+    with launched(settings, f"{TARGETS}:{target.__name__}", {}, work) as ranks:
+        return target(settings, work, ranks)
 
 
-def assert_equal(found: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    expected = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
 
 
 def test_the_gradient_of_two_ranks_is_that_of_one_ddp(tmp_path: Path) -> None:
-    assert_equal(of_two_ranks(tmp_path), tmp_path)
+    one = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert_equal(of_two_ranks(tmp_path, config()), one)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("offload", [False, True])
 def test_the_gradient_of_two_ranks_is_that_of_one_fsdp2(tmp_path: Path, offload: bool) -> None:
-    assert_equal(of_two_ranks(tmp_path, strategy="fsdp2", offload=offload), tmp_path)
+    one = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert_equal(of_two_ranks(tmp_path, config(strategy="fsdp2", offload=offload)), one)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.real)])
+def test_the_gradient_of_reinforcement_learning_in_two_ranks_is_that_of_one(tmp_path: Path, strategy: str) -> None:
+    """Groups go to a rank as a whole; denominators and the distance to the reference are those of the batch."""
+    values = {"prompts": 5, "group": 3, "max_tokens": 16, "kl": 0.1, "token_budget": 40, "aggregation": "sequence_mean"}
+    settings = RLConfig.model_validate({**values, "launch": {"processes": 2, "strategy": strategy}})
+    one = rl_gradients(RLConfig.model_validate(values), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert_equal(of_two_ranks(tmp_path, settings, rl_gradients), one)
 
 
 @pytest.mark.real
@@ -159,6 +166,12 @@ def test_deepspeed_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> N
 
     with pytest.raises(MissingExtraError, match=r"posttrain\[deepspeed\]"):
         make_accelerator(config(strategy="zero3"), "cpu")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -261,4 +274,5 @@ def test_more_processes_than_there_is_to_share_of_a_step_are_refused(
 
 def test_a_batch_that_does_not_divide_is_dealt_out_unevenly_and_its_gradient_is_the_same(tmp_path: Path) -> None:
     """Seven sequences on three ranks: three, two and two."""
-    assert_equal(of_two_ranks(tmp_path, processes=3), tmp_path)
+    one = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert_equal(of_two_ranks(tmp_path, config(processes=3)), one)

@@ -19,6 +19,8 @@ from posttrain.errors import DataError
 class SelectConfig(Config):
     """What every selector takes beside its budget of rows."""
 
+    seed: int | None = Field(None, ge=0)
+    """Of the draw. None = from the stage's seed and this step's place."""
     tokens: int | None = Field(None, ge=1)
     """At most so many of the student's tokens in all, questions and responses: what is reached first ends it."""
     fewer: Literal["refuse", "take"] = "refuse"
@@ -52,10 +54,8 @@ def choose(
     """
     if config.tokens is not None and lengths is None:
         lengths = row_lengths(rows, tools, f"selector '{name}' has a budget of the student's tokens")
+    refuse_too_few(name, rows, order, budget, config, lengths, unfit or {})
     taken = reach(order, budget, config.tokens, lengths)
-    if len(taken) == len(order) < budget and config.fewer == "refuse":
-        spent = 0 if lengths is None else int(lengths[taken].sum())
-        raise DataError(_too_few(name, rows, len(order), budget, config, spent, unfit or {}))
     if len(taken) == 0:
         raise DataError(
             f"selector '{name}' keeps no row: the first alone has more than tokens: {config.tokens:,}. Raise it."
@@ -80,16 +80,29 @@ def choose(
     )
 
 
-def _too_few(
-    name: str, rows: Rows, fit: int, budget: int, config: SelectConfig, spent: int, unfit: Mapping[int, str]
-) -> str:
+def refuse_too_few(
+    name: str,
+    rows: Rows,
+    order: Positions,
+    budget: int,
+    config: SelectConfig,
+    lengths: NDArray[np.int64] | None,
+    unfit: Mapping[int, str],
+) -> None:
+    """DataError where all of `order` is less than the budget, of rows and of tokens, unless that is allowed."""
+    if config.fewer == "take" or len(order) >= budget:
+        return
     asked = f"budget: {budget:,} rows"
     if config.tokens is not None:
+        assert lengths is not None
+        spent = int(lengths[order].sum())
+        if spent >= config.tokens:
+            return
         asked += f" or tokens: {config.tokens:,} (they have {spent:,})"
     loosen = ", loosen the selector" if unfit else ""
-    return (
-        f"selector '{name}' can take {fit:,} of the {len(rows):,} rows that reach it{_why(unfit)}, fewer than {asked}. "
-        f"Lower the budget{loosen} or the steps before it, or say fewer: take."
+    raise DataError(
+        f"selector '{name}' can take {len(order):,} of the {len(rows):,} rows that reach it{_why(unfit)}, fewer than "
+        f"{asked}. Lower the budget{loosen} or the steps before it, or say fewer: take."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,10 @@ def difficulty(rows: Rows, budget: int, config: DifficultyConfig, tools: Tools, 
             unfit[i] = f"{config.by} below {low:.4g}" if value < low else f"{config.by} above {high:.4g}"
     fit = np.array([i for i in range(len(rows)) if i not in unfit], dtype=np.int64)
     order = arranged(fit, measure, config, seed)
+    notes: dict[str, Any] = {"by": config.by, "window": [low, high], "fit": len(fit)}
+    notes["distribution"] = described(measure)
     if config.prefer == "hardest":
-        warn_of_hard_and_long(tools, budget, "difficulty with prefer: hardest")
-    notes = {"by": config.by, "window": [low, high], "fit": len(fit), "distribution": described(measure)}
+        notes["warnings"] = warn_of_hard_and_long(tools, budget, "difficulty with prefer: hardest")
     return choose("difficulty", rows, order, budget, config, tools, score=measure, unfit=unfit, notes=notes)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from posttrain.curate.selectors.reasoning import FUNCTIONAL, Kind, Parts
 from posttrain.errors import DataError
@@ -60,12 +59,22 @@ def context_ids(asked: Asked, cut: frozenset[int], template: Template, tokenizer
 
 
 def importance(engine: Engine, asked: Asked, template: Template, tokenizer: Any) -> Scored:
-    """PIR of every functional step of one row. DataError where there is no answer to score."""
+    """PIR of every functional step of one row. DataError where there is no answer to score, or the student
+    gives it no finite likelihood."""
     answer = template.response_ids(asked.parts.answer, tokenizer)[:-1]
     if not answer:
-        raise DataError(f"row {asked.row} has no final answer to score. Drop rows without one in a step before.")
+        raise DataError(
+            f"row {asked.row} of those that reach this step has no final answer to score. Drop rows without one in a "
+            "step before."
+        )
     cuts = [frozenset[int](), *(frozenset([i]) for i in asked.functional)]
-    whole, *without = answer_nll(engine, [context_ids(asked, c, template, tokenizer) for c in cuts], answer)
+    found = answer_nll(engine, [context_ids(asked, c, template, tokenizer) for c in cuts], answer)
+    if not np.isfinite(found).all():
+        raise DataError(
+            f"the student gives the answer of row {asked.row} of those that reach this step no finite likelihood "
+            "(NaN), so its steps have no score. The weights are damaged or overflow: take another checkpoint."
+        )
+    whole, *without = found
     return Scored(asked.row, {i: nll - whole for i, nll in zip(asked.functional, without, strict=True)})
 
 
@@ -122,11 +131,10 @@ def least_important(asked: Asked, scored: Scored, limits: dict[Kind, float]) -> 
     return frozenset(i for i, value in scored.importance.items() if value <= limits[steps[i].kind])
 
 
-def as_many_at_random(asked: Asked, cut: frozenset[int], rng: np.random.Generator) -> frozenset[int]:
-    """The control: as many steps of each class as `cut` has, drawn without looking at their importance."""
-    steps = asked.parts.steps
-    chosen: list[int] = []
-    for kind in FUNCTIONAL:
-        members: NDArray[np.int64] = np.array([i for i, s in enumerate(steps) if s.kind == kind], dtype=np.int64)
-        chosen += rng.permutation(members)[: sum(steps[i].kind == kind for i in cut)].tolist()
-    return frozenset(chosen)
+def by_lot(scored: Sequence[Scored], rng: np.random.Generator) -> list[Scored]:
+    """The control: the same steps, with an importance that is drawn and not measured. `thresholds` then cuts as many
+    of each class over all rows; which ones, and of which rows, is chance."""
+    return [
+        Scored(found.row, dict(zip(found.importance, rng.random(len(found.importance)).tolist(), strict=True)))
+        for found in scored
+    ]

@@ -69,9 +69,10 @@ def mix(rows: Rows, budget: int, config: MixConfig, tools: Tools, seed: int) -> 
         columns={"group": names},
     )
     groups = taken_of(names, decision.keep, {k: v for k, v in weight.items() if k in set(known)})
-    for line in short_of_their_share(groups):
+    said = short_of_their_share(groups)
+    for line in said:
         tools.note(line)
-    return replace(decision, notes={**decision.notes, "by": config.by, "groups": groups})
+    return replace(decision, notes={**decision.notes, "by": config.by, "groups": groups, "said": said})
 
 
 def mix_ready(config: MixConfig, tools: Tools) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field
 
 from posttrain.curate.base import Decision, Rows, Tools
-from posttrain.curate.selectors.choosing import SelectConfig, choose, row_lengths
+from posttrain.curate.selectors.choosing import SelectConfig, choose, refuse_too_few, row_lengths
 from posttrain.curate.selectors.importance import (
     Asked,
     Scored,
-    as_many_at_random,
+    by_lot,
     importances,
     least_important,
     thresholds,
@@ -39,7 +39,7 @@ class PirConfig(SelectConfig):
     ratio: float = Field(0.5, gt=0, le=1)
     """Share of each class of functional steps, over all rows drawn, that is cut: those that matter least."""
     control: Literal["none", "random", "uncut"] = "none"
-    """random: as many steps of each class, of the same rows, by lot. uncut: whole traces, as many tokens in all."""
+    """random: as many steps of each class over the same rows, by lot. uncut: whole traces, as many tokens in all."""
     template: str = Field("chat", json_schema_extra={"file": True})
     """The prompt in which the student scores the answer."""
     grading: str = "math"
@@ -63,6 +63,7 @@ def pir(rows: Rows, budget: int, config: PirConfig, tools: Tools, seed: int) -> 
     """The score is a row's mean PIR over its functional steps (NaN: it has none, or was not drawn)."""
     order = shuffled(np.arange(len(rows)), seed)
     lengths = row_lengths(rows, tools, ASKS)
+    refuse_too_few("pir", rows, order, budget, config, lengths, {})  # before the student works
     drawn, asked, pruned, shorter = _drawn(rows, order, budget, config, tools, seed, lengths)
     taken = reach(drawn, budget, config.tokens, shorter)
     score = np.full(len(rows), np.nan)
@@ -121,15 +122,13 @@ def _pruned(rows: Rows, asked: Sequence[Asked], config: PirConfig, tools: Tools,
         for found in importances(engine, asked, template, tokenizer, tools.state / f"pir-{seed}.jsonl"):
             scored.append(found)
             bar.update()
-    limits = thresholds(asked, scored, config.ratio)
-    rng = np.random.default_rng(seed)
-    cut: dict[int, frozenset[int]] = {}
-    for one, found in zip(asked, scored, strict=True):
-        chosen = least_important(one, found, limits)
-        if config.control == "random":
-            chosen = as_many_at_random(one, chosen, rng)
-        if chosen:
-            cut[one.row] = chosen
+    judged = by_lot(scored, np.random.default_rng(seed)) if config.control == "random" else scored
+    limits = thresholds(asked, judged, config.ratio)
+    cut = {
+        one.row: chosen
+        for one, found in zip(asked, judged, strict=True)
+        if (chosen := least_important(one, found, limits))
+    }
     responses = {one.row: one.parts.without(cut[one.row]) for one in asked if one.row in cut}
     right = _still_right(rows, responses, config.grading, tools)
     restored = frozenset(i for i in responses if i not in right)

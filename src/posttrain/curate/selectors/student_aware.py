@@ -79,10 +79,10 @@ def student_aware(rows: Rows, budget: int, config: StudentAwareConfig, tools: To
     )
     present = Counter(names)
     groups = taken_of(names, decision.keep, {k: w for k, w in weight.items() if present[k]})
-    tools.note(in_words(plan))
-    for line in short_of_their_share([g for g in groups if g["wanted_share"] > FILL]):
+    said = [in_words(plan), *short_of_their_share([g for g in groups if g["wanted_share"] > FILL])]
+    for line in said:
         tools.note(line)
-    return replace(decision, notes={**decision.notes, "groups": groups})
+    return replace(decision, notes={**decision.notes, "groups": groups, "said": said})
 
 
 def student_aware_ready(config: StudentAwareConfig, tools: Tools) -> None:

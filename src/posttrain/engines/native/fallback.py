@@ -50,7 +50,7 @@ class ModuleBatch:
         self.queue: deque[Group] = deque()
         self.cache: Any = None
         self.mask = torch.zeros(0, 0, dtype=torch.long)
-        self._placed = "position_ids" in inspect.signature(causal_model(model).forward).parameters
+        self._placed = _takes_positions(causal_model(model))
 
     @property
     def busy(self) -> bool:
@@ -144,6 +144,12 @@ class ModuleBatch:
         index = torch.tensor(order, device=self.mask.device, dtype=torch.long)
         self.mask = self.mask[index]
         self.cache.reorder_cache(index)
+
+
+def _takes_positions(model: nn.Module) -> bool:
+    """Whether its forward has `position_ids`, or one that it inherits and may pass them on to."""
+    own = [vars(kind)["forward"] for kind in type(model).__mro__ if "forward" in vars(kind)]
+    return any("position_ids" in inspect.signature(forward).parameters for forward in own)
 
 
 def module_scores(model: nn.Module, sequence: Sequence[int]) -> list[float]:

@@ -1,4 +1,5 @@
-/* One decode step's small operations on the CPU, float32: RMS norm, attention over the cache, gated activation.
+/* The operations between two products on the CPU, float32: RMS norm, rotation, attention over the cache, gated
+   activation; and products (of many rows: packed.h).
 
    PyTorch has these as ten operations per layer, each with its own start-up cost and its own pass over memory, and its
    batched products are made for larger matrices. HEAD_DIM (D) and GROUP (query heads per key/value head) are compiled in.
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "vectors.h"
+#include "packed.h"
 
 #define D HEAD_DIM
 #define G GROUP
@@ -42,12 +44,10 @@ void silu_product(const float *gate_up, float *out, int64_t rows, int64_t I) {
         float *to = out + b * I;
         for (int64_t i = 0; i < I; i += LANES) {
             const size_t bytes = (I - i < LANES ? I - i : LANES) * sizeof(float);
-            vec g = { 0 }, u = { 0 }, one = g + 1.0f;
+            vec g = { 0 }, u = { 0 };
             memcpy(&g, gate + i, bytes);
             memcpy(&u, up + i, bytes);
-            ivec negative = g < 0.0f;
-            vec e = exp_negative((vec)((ivec)g | (int32_t)0x80000000)); /* e^-|g| */
-            vec y = g * u * choose(negative, e, one) / (1.0f + e);
+            vec y = silu_times(g, u);
             memcpy(to + i, &y, bytes);
         }
     }
@@ -140,6 +140,18 @@ static inline void turn(const float *from, const float *angles, const float *nor
     }
 }
 
+/* Queries and keys of qkv [rows][Q + 2K][D] are turned in place; row r is token start + r % T of its text. */
+void rotate(float *qkv, const float *rotation, const float *qk_norm, float eps, int64_t rows, int64_t T, int64_t start,
+            int64_t K) {
+    const int64_t both = K * G + K, all = both + K;
+#pragma omp parallel for schedule(static) if (rows > 8)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t h = 0; h < both; h++) {
+            float *head = qkv + (row * all + h) * D;
+            turn(head, rotation + (start + row % T) * D, qk_norm ? qk_norm + h * D : 0, eps, head);
+        }
+}
+
 /* Attention of one new token per row. qkv [B][Q + 2K][D] are the plain projections; the new key and value are written
    to position lengths[b] of their row, and out [B][Q][D] is the mix over positions 0..lengths[b].
    keys, values: this layer's cache; a row is row_stride floats, a head head_stride. scores: scratch
@@ -164,14 +176,17 @@ void attend(const float *qkv, const float *rotation, const float *qk_norm, float
             for (int i = 0; i < D; i++) q[g][i] *= scale;
         }
         float *score = scores + task * G * longest;
-        for (int64_t t = 0; t <= last; t++) {
-            const vec *k = (const vec *)(key + t * D);
+        /* LANES tokens at once; those behind the last are computed from what stands there, and masked below. */
+        for (int64_t from = 0; from <= last; from += LANES)
             for (int g = 0; g < G; g++) {
-                vec sum = ((const vec *)q[g])[0] * k[0];
-                for (int j = 1; j < PARTS; j++) sum += ((const vec *)q[g])[j] * k[j];
-                score[g * longest + t] = sum_of(sum);
+                vec sums[LANES];
+                for (int t = 0; t < LANES; t++) {
+                    const vec *k = (const vec *)(key + (from + t) * D);
+                    sums[t] = ((const vec *)q[g])[0] * k[0];
+                    for (int j = 1; j < PARTS; j++) sums[t] += ((const vec *)q[g])[j] * k[j];
+                }
+                *(vec *)(score + g * longest + from) = sums_of(sums);
             }
-        }
         vec mix[G][PARTS];
         float inverse[G];
         memset(mix, 0, sizeof mix);

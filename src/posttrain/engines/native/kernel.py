@@ -7,28 +7,19 @@ about a third slower on small models.
 from __future__ import annotations
 
 import ctypes
-import platform
-import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from posttrain.models.compiler import load_library
+from posttrain.models.compiler import load_library, processor
 
 _SOURCE = Path(__file__).with_name("kernel.c")
-
-
-def _target() -> tuple[str, ...]:
-    """The processor to compile for. A compiler older than the processor takes it for a lesser one, without AVX-512."""
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
-        return ("-march=native",)
-    known = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    flags = known & {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-    if len(flags) < 5:
-        return ("-march=native",)
-    return ("-march=x86-64-v4", "-mprefer-vector-width=512", *(("-mavx512bf16",) if "avx512_bf16" in known else ()))
+_PACKED = Path(__file__).with_name("packed.h")
+LANES = 16  # floats of a vector
+PANEL = 2 * LANES  # outputs of a packed matrix that stand side by side
 
 
 class Kernel:
@@ -44,11 +35,74 @@ class Kernel:
         self._silu.argtypes = [pointer] * 2 + [integer] * 2
         self._attend.argtypes = [pointer] * 3 + [number] + [pointer] * 2 + [integer] * 2 + [pointer] * 3 + [integer] * 3
 
+        self._rotate = library.rotate
+        self._rotate.restype, self._rotate.argtypes = None, [pointer] * 3 + [number] + [integer] * 4
         for function in self._products.values():
             function.argtypes = [pointer] * 4 + [integer] * 4
         self._inputs = {torch.float32: torch.float32, torch.bfloat16: torch.float32}
         if library.bfloat_inputs():
             self._inputs[torch.bfloat16] = torch.bfloat16
+        self._packers: dict[torch.dtype, Any] = {}
+        self._packed: dict[torch.dtype, Any] = {}
+        for dtype, name in ((torch.float32, "packed_float"), (torch.bfloat16, "packed_bfloat")):
+            if hasattr(library, name):  # only where the processor has the registers for it
+                self._packers[dtype], self._packed[dtype] = getattr(library, f"{name}_pack"), getattr(library, name)
+                self._packers[dtype].restype = self._packed[dtype].restype = None
+                self._packers[dtype].argtypes = [pointer] * 2 + [integer] * 2
+                self._packed[dtype].argtypes = [pointer] * 5 + [integer] * 4
+
+    def packs(self, weight: Tensor) -> bool:
+        """Whether `pack` takes this matrix [O, I]."""
+        return weight.dtype in self._packers and weight.shape[1] % 2 == 0
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """weight [O, I] laid out for `packed_product`: [panels, I, PANEL], whatever the order within."""
+        outs, inputs = weight.shape
+        to = weight.new_empty(-(-outs // PANEL), inputs, PANEL)
+        weight = weight.contiguous()
+        self._packers[weight.dtype](weight.data_ptr(), to.data_ptr(), outs, inputs)
+        return to
+
+    def packed_product(
+        self, x: Tensor, packed: Tensor, outs: int, bias: Tensor | None, add: Tensor | None, *, gated: bool
+    ) -> Tensor:
+        """x [B, I] float32 times the packed matrix, plus bias [whole panels] and add [B, O]: [B, O] float32.
+
+        gated: outputs stand as 16 gates and then their 16 partners; the result is silu(gate) * partner [B, O / 2].
+        In bfloat16 x is rounded as the module's forward does.
+        """
+        inputs = x.to(packed.dtype)
+        out = x.new_empty(x.shape[0], outs // 2 if gated else outs)
+        self._packed[packed.dtype](
+            inputs.data_ptr(),
+            packed.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            None if add is None else add.data_ptr(),
+            out.data_ptr(),
+            x.shape[0],
+            x.shape[1],
+            outs,
+            gated,
+        )
+        return out
+
+    def rotate(
+        self, qkv: Tensor, rotation: Tensor, qk_norm: Tensor | None, eps: float, length: int, start: int, kv_heads: int
+    ) -> None:
+        """Norms (where there is one) and turns the queries and keys of qkv [B T, (Q + 2K) D] in place.
+
+        length: T; start: the position of each text's first row; rotation complex64 [context, D / 2].
+        """
+        self._rotate(
+            qkv.data_ptr(),
+            rotation.data_ptr(),
+            None if qk_norm is None else qk_norm.data_ptr(),
+            eps,
+            qkv.shape[0],
+            length,
+            start,
+            kv_heads,
+        )
 
     def multiplies(self, weight: Tensor) -> bool:
         """Whether `product` takes this matrix [O, I]."""
@@ -88,7 +142,7 @@ class Kernel:
     @staticmethod
     def scratch(x: Tensor, heads: int, longest: int) -> Tensor:
         """Room for the scores of `attend`: [B, heads, longest rounded up to whole vectors]."""
-        return x.new_empty(x.shape[0], heads, -(-longest // 16) * 16)
+        return x.new_empty(x.shape[0], heads, -(-longest // LANES) * LANES)
 
     def attend(
         self,
@@ -131,8 +185,8 @@ class Kernel:
 @cache
 def load_kernel(head_dim: int, group: int) -> Kernel | None:
     """The kernel for this head size and query heads per key/value head, or None where it can't be had."""
-    if head_dim % 16:
+    if head_dim % LANES:
         return None
     shape = (f"-DHEAD_DIM={head_dim}", f"-DGROUP={group}")
-    library = load_library(_SOURCE, flags=("-ffp-contract=fast", *_target(), *shape))
+    library = load_library(_SOURCE, (_PACKED,), flags=("-ffp-contract=fast", *processor(), *shape))
     return Kernel(library) if library is not None else None

@@ -3,7 +3,9 @@
 On the CPU F.linear takes MKL for float32, which runs at half its speed on AMD processors; oneDNN, which PyTorch carries
 too (its compiler uses it), takes all of AVX-512 on both makers'. Two layouts:
 
-packed: matrices laid out once for all steps by oneDNN, a copy; fastest for many rows.
+packed: matrices laid out once for all steps, a copy; fastest for many rows. Where the processor has AVX-512 by
+packed.h, which is faster than oneDNN for some ten to a hundred rows, and does with the sums at hand what comes after
+them; else by oneDNN.
 plain: the module's own matrices where they lie. With few rows a product takes as long as reading its matrix: kernel.c
 reads each weight once, and nothing is copied, so that neither memory nor the time to the first token doubles.
 """
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posttrain.engines.native.kernel import Kernel
+from posttrain.engines.native.kernel import LANES, PANEL, Kernel
 
 FEW = 16  # rows up to which `plain` is as fast as `packed`
 
@@ -41,22 +43,54 @@ class Product:
     In the precision of the matrices; x and the result keep x's own.
     """
 
-    def __init__(self, parts: Sequence[Tensor], bias: Tensor | None, few: Kernel | None = None) -> None:
-        """few: the kernel for few rows; the matrices are then left as they lie, where it takes them all."""
-        self.dtype = parts[0].dtype
-        self.bias = bias
-        self.onednn = _onednn_takes(parts[0])
-        self.few = few if few is not None and all(few.multiplies(part) for part in parts) else None
-        if self.few is not None:
-            self.parts = list(parts)
-            self.wide_bias = None if bias is None else bias.float()
-        else:
-            whole = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
-            self.parts = [torch.ops.mkldnn._reorder_linear_weight(whole, None) if self.onednn else whole]
+    def __init__(
+        self,
+        parts: Sequence[Tensor],
+        bias: Tensor | None,
+        kernel: Kernel | None = None,
+        *,
+        few: bool = False,
+        gated: bool = False,
+    ) -> None:
+        """kernel: takes float32 rows. few: there are few of them; the matrices are left as they lie, where it can.
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.few is not None and x.dtype == torch.float32 and x.shape[0] <= FEW:
-            return self._few(x, self.few)
+        gated: the two parts are gates and what they let through: the result is silu(first) * second [rows, out / 2],
+        which needs the kernel.
+        """
+        self.dtype, self.bias, self.kernel, self.gated = parts[0].dtype, bias, kernel, gated
+        self.outs = sum(part.shape[0] for part in parts)
+        self.onednn = _onednn_takes(parts[0])
+        self.wide_bias = None if bias is None or kernel is None else bias.float()
+        self.few = few and kernel is not None and all(kernel.multiplies(part) for part in parts)
+        self.packed = False
+        if self.few:
+            self.parts = list(parts)
+            return
+        alternate = gated and parts[0].shape[0] % LANES == 0
+        if kernel is not None and kernel.packs(parts[0]) and alternate == gated:
+            self.packed = True
+            self.parts = [kernel.pack(_alternate(parts) if gated else _join(parts))]
+            if self.wide_bias is not None:
+                ordered = _alternate(self.wide_bias.chunk(2)) if gated else self.wide_bias
+                self.wide_bias = F.pad(ordered, (0, -self.outs % PANEL))
+        else:
+            self.parts = [torch.ops.mkldnn._reorder_linear_weight(_join(parts), None) if self.onednn else _join(parts)]
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """add [rows, out]: what the result is added to."""
+        if self.packed:
+            assert self.kernel is not None
+            return self.kernel.packed_product(x, self.parts[0], self.outs, self.wide_bias, add, gated=self.gated)
+        out = self._plain(x)
+        if self.gated:
+            assert self.kernel is not None
+            out = self.kernel.silu_product(out)
+        return out if add is None else out.add_(add)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        if self.few and x.dtype == torch.float32 and x.shape[0] <= FEW:
+            assert self.kernel is not None
+            return self._few(x, self.kernel)
         inputs = x.to(self.dtype)
         if len(self.parts) == 1:
             return self._linear(inputs, self.parts[0], self.bias).to(x.dtype)
@@ -70,7 +104,7 @@ class Product:
         return F.linear(x, weight, bias)
 
     def _few(self, x: Tensor, kernel: Kernel) -> Tensor:
-        out = x.new_empty(x.shape[0], sum(part.shape[0] for part in self.parts))
+        out = x.new_empty(x.shape[0], self.outs)
         column = 0
         for part in self.parts:
             height = part.shape[0]
@@ -78,3 +112,12 @@ class Product:
             kernel.product(x, part, bias, out, column)
             column += height
         return out
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+
+
+def _alternate(parts: Sequence[Tensor]) -> Tensor:
+    """LANES rows of the first, the LANES rows of the second that belong to them, and so on."""
+    return torch.stack([part.view(-1, LANES, *part.shape[1:]) for part in parts], 1).flatten(0, 2)

@@ -29,13 +29,36 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def _mlp(x: Tensor, layer: Layer, weights: Weights) -> Tensor:
-    shape = weights.shape
+    shape, kernel = weights.shape, weights.kernel
+    if kernel is not None:
+        return layer.down(layer.gate_up(kernel.rms_norm(x, layer.mlp_norm, shape.eps)), x)
     gate, up = layer.gate_up(_norm(x, layer.mlp_norm, shape.eps)).chunk(2, dim=-1)
-    return x + layer.down(weights.activation(gate).mul_(up))
+    return layer.down(weights.activation(gate).mul_(up), x)
+
+
+def _embed(ids: Tensor, weights: Weights) -> Tensor:
+    """Embeddings [tokens, H] of ids in any shape, in the precision that flows between the products."""
+    return F.embedding(ids.flatten(), weights.embed).to(weights.flow)
+
+
+def _heads(x: Tensor, layer: Layer, weights: Weights, length: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated q [B, Q, T, D], k [B, K, T, D] and v of hidden states x [B T, H]; each text's T tokens follow `start`."""
+    s = weights.shape
+    if weights.kernel is None:
+        angles = weights.rotation[start : start + length].repeat(x.shape[0] // length, 1)[:, None]
+        parts = _qkv(x, layer, weights, angles)
+    else:
+        heads = layer.qkv(weights.kernel.rms_norm(x, layer.input_norm, s.eps))
+        weights.kernel.rotate(heads, weights.rotation, layer.qk_norm, s.eps, length, start, s.kv_heads)
+        whole = heads.view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+        both = s.heads + s.kv_heads
+        parts = whole[:, : s.heads], whole[:, s.heads : both], whole[:, both:]
+    q, k, v = (part.reshape(-1, length, part.shape[1], s.head_dim).transpose(1, 2) for part in parts)
+    return q, k, v
 
 
 def _qkv(x: Tensor, layer: Layer, weights: Weights, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated q [rows, Q, D], k [rows, K, D] and v of normed inputs x [rows, H]."""
+    """Rotated q [rows, Q, D], k [rows, K, D] and v of hidden states x [rows, H], by PyTorch's operations."""
     s = weights.shape
     heads = layer.qkv(_norm(x, layer.input_norm, s.eps)).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
     both = s.heads + s.kv_heads
@@ -47,6 +70,8 @@ def _qkv(x: Tensor, layer: Layer, weights: Weights, angles: Tensor) -> tuple[Ten
 
 def head(x: Tensor, weights: Weights) -> Tensor:
     """float32 logits [rows, V] of final hidden states x [rows, H]."""
+    if weights.kernel is not None:
+        return weights.head(weights.kernel.rms_norm(x, weights.norm, weights.shape.eps))
     return weights.head(_norm(x, weights.norm, weights.shape.eps)).float()
 
 
@@ -57,27 +82,25 @@ def prefill(ids: Tensor, weights: Weights) -> tuple[Tensor, list[tuple[Tensor, T
     """
     s = weights.shape
     batch, length = ids.shape
-    x = F.embedding(ids, weights.embed).flatten(0, 1)
-    angles = weights.rotation[:length].repeat(batch, 1)[:, None]
+    x = _embed(ids, weights)
     cached = []
     for layer in weights.layers:
-        q, k, v = (
-            part.reshape(batch, length, -1, s.head_dim).transpose(1, 2) for part in _qkv(x, layer, weights, angles)
-        )
+        q, k, v = _heads(x, layer, weights, length, 0)
         cached.append((k, v))
         mixed = F.scaled_dot_product_attention(
             q, k.repeat_interleave(s.group, 1), v.repeat_interleave(s.group, 1), is_causal=length > 1
         )
-        x = x + layer.out(mixed.transpose(1, 2).reshape(batch * length, -1))
+        x = layer.out(mixed.transpose(1, 2).reshape(batch * length, -1), x)
         x = _mlp(x, layer, weights)
     return x.view(batch, length, -1), cached
 
 
 def empty_layers(batch: int, length: int, weights: Weights) -> list[tuple[Tensor, Tensor]]:
     """Room for k and v [B, K, T, D] of every layer, for `prefill_chunk` to fill."""
-    s, like = weights.shape, weights.embed
-    shape = (batch, s.kv_heads, length, s.head_dim)
-    return [(like.new_zeros(shape), like.new_zeros(shape)) for _ in range(s.layers)]
+    s, device = weights.shape, weights.embed.device
+    shape = (2, batch, s.kv_heads, length, s.head_dim)
+    rooms = [torch.zeros(shape, device=device, dtype=weights.flow) for _ in range(s.layers)]
+    return [(room[0], room[1]) for room in rooms]
 
 
 def prefill_chunk(ids: Tensor, start: int, layers: list[tuple[Tensor, Tensor]], weights: Weights) -> Tensor:
@@ -85,13 +108,10 @@ def prefill_chunk(ids: Tensor, start: int, layers: list[tuple[Tensor, Tensor]], 
     s = weights.shape
     batch, length = ids.shape
     stop = start + length
-    x = F.embedding(ids, weights.embed).flatten(0, 1)
-    angles = weights.rotation[start:stop].repeat(batch, 1)[:, None]
+    x = _embed(ids, weights)
     before = torch.ones(length, stop, dtype=torch.bool, device=ids.device).tril(diagonal=start)
     for layer, (keys, values) in zip(weights.layers, layers, strict=True):
-        q, k, v = (
-            part.reshape(batch, length, -1, s.head_dim).transpose(1, 2) for part in _qkv(x, layer, weights, angles)
-        )
+        q, k, v = _heads(x, layer, weights, length, start)
         keys[:, :, start:stop], values[:, :, start:stop] = k, v
         mixed = F.scaled_dot_product_attention(
             q,
@@ -99,7 +119,7 @@ def prefill_chunk(ids: Tensor, start: int, layers: list[tuple[Tensor, Tensor]], 
             values[:, :, :stop].repeat_interleave(s.group, 1),
             attn_mask=before,
         )
-        x = x + layer.out(mixed.transpose(1, 2).reshape(batch * length, -1))
+        x = layer.out(mixed.transpose(1, 2).reshape(batch * length, -1), x)
         x = _mlp(x, layer, weights)
     return x.view(batch, length, -1)
 
@@ -119,7 +139,7 @@ def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: 
         return _decode_compiled(tokens, lengths, longest, cache, weights, weights.kernel)
     s = weights.shape
     batch = tokens.shape[0]
-    x = F.embedding(tokens, weights.embed)
+    x = _embed(tokens, weights)
     rows = torch.arange(batch, device=x.device)
     angles = weights.rotation[lengths][:, None]
     mask = None if shortest + 1 == longest else _mask(lengths, longest, x.dtype)
@@ -136,7 +156,7 @@ def decode(tokens: Tensor, lengths: Tensor, shortest: int, longest: int, cache: 
         if mask is not None:
             scores.view(batch, -1, longest).add_(mask)
         mixed = torch.bmm(scores.softmax(-1), values[:batch].flatten(0, 1)[:, :longest])
-        x = x + layer.out(mixed.view(batch, -1))
+        x = layer.out(mixed.view(batch, -1), x)
         x = _mlp(x, layer, weights)
     return head(x, weights)
 
@@ -146,13 +166,12 @@ def _decode_compiled(
 ) -> Tensor:
     """`decode` with the compiled kernel."""
     s = weights.shape
-    x = F.embedding(tokens, weights.embed).float()
+    x = _embed(tokens, weights)
     scores = kernel.scratch(x, s.heads, longest)
     for number, layer in enumerate(weights.layers):
         qkv = layer.qkv(kernel.rms_norm(x, layer.input_norm, s.eps))
         mixed = kernel.attend(
             qkv, weights.rotation, layer.qk_norm, s.eps, cache.keys[number], cache.values[number], lengths, scores
         )
-        x = layer.out(mixed).add_(x)
-        x = layer.down(kernel.silu_product(layer.gate_up(kernel.rms_norm(x, layer.mlp_norm, s.eps)))).add_(x)
-    return weights.head(kernel.rms_norm(x, weights.norm, s.eps))
+        x = _mlp(layer.out(mixed, x), layer, weights)
+    return head(x, weights)

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posttrain.engines.native.adapters import UnsupportedError, active, projection
+from posttrain.engines.native.adapters import UnsupportedError, active, causal_model, projection
 from posttrain.engines.native.kernel import Kernel, load_kernel
 from posttrain.engines.native.products import FEW, Product
+from posttrain.models.forward import KNOWN, altered_module
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
 
@@ -87,6 +88,9 @@ def read_shape(model: nn.Module) -> Shape:
     kind = getattr(config, "model_type", "?")
     if kind not in SUPPORTED:
         raise UnsupportedError(f"its model_type is {kind!r}, not one of {', '.join(SUPPORTED)}")
+    own = type(causal_model(model)).__name__
+    if own not in KNOWN:
+        raise UnsupportedError(f"it is a {own}, which may compute something else than {', '.join(KNOWN)}")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         raise UnsupportedError(f"it has layers of type {', '.join(sorted(kinds - {'full_attention'}))}")
@@ -130,21 +134,23 @@ def read_weights(
     """Lay out the module's present weights for at most `rows` running samples.
 
     Few rows read the module's own matrices (only q and k are copied); for many they are packed, which takes some
-    milliseconds for a small model.
+    milliseconds for a small model. UnsupportedError where the modules do more than their weights say.
     """
     source: Any = model
+    if (altered := altered_module(model)) is not None:
+        raise UnsupportedError(f"its module {altered!r} has hooks or a forward of its own")
     with torch.inference_mode():
         embed, head = active(source.model.embed_tokens).weight, projection(source.lm_head)
         kind = dtype or head[0].dtype
         kernel = _kernel(source, shape, kind, embed.device) if compiled else None
         flow = torch.float32 if kernel is not None else kind
-        few = kernel if rows <= FEW else None
+        few = rows <= FEW
         return Weights(
             shape=shape,
             embed=embed.to(kind),
-            layers=tuple(_layer(module, shape, kind, flow, few) for module in source.model.layers),
+            layers=tuple(_layer(module, shape, kind, kernel, few=few) for module in source.model.layers),
             norm=source.model.norm.weight.to(flow),
-            head=Product([head[0].to(kind)], _join([head[1]], kind), few),
+            head=Product([head[0].to(kind)], _join([head[1]], kind), kernel, few=few),
             activation=source.model.layers[0].mlp.act_fn,
             rotation=rotation,
             kernel=kernel,
@@ -157,7 +163,8 @@ def _join(parts: list[Tensor | None], dtype: torch.dtype) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def _layer(module: Any, shape: Shape, dtype: torch.dtype, flow: torch.dtype, few: Kernel | None) -> Layer:
+def _layer(module: Any, shape: Shape, dtype: torch.dtype, kernel: Kernel | None, *, few: bool) -> Layer:
+    flow = torch.float32 if kernel is not None else dtype
     attention, mlp = module.self_attn, module.mlp
     q, q_bias = projection(attention.q_proj)
     k, k_bias = projection(attention.k_proj)
@@ -175,12 +182,18 @@ def _layer(module: Any, shape: Shape, dtype: torch.dtype, flow: torch.dtype, few
     heads = [_interleave(q, shape.heads), _interleave(k, shape.kv_heads), v]
     return Layer(
         input_norm=module.input_layernorm.weight.to(flow),
-        qkv=Product([part.to(dtype) for part in heads], qkv_bias, few),
+        qkv=Product([part.to(dtype) for part in heads], qkv_bias, kernel, few=few),
         qk_norm=norm,
-        out=Product([out.to(dtype)], _join([out_bias], dtype), few),
+        out=Product([out.to(dtype)], _join([out_bias], dtype), kernel, few=few),
         mlp_norm=module.post_attention_layernorm.weight.to(flow),
-        gate_up=Product([gate.to(dtype), up.to(dtype)], _join([gate_bias, up_bias], dtype), few),
-        down=Product([down.to(dtype)], _join([down_bias], dtype), few),
+        gate_up=Product(
+            [gate.to(dtype), up.to(dtype)],
+            _join([gate_bias, up_bias], dtype),
+            kernel,
+            few=few,
+            gated=kernel is not None,
+        ),
+        down=Product([down.to(dtype)], _join([down_bias], dtype), kernel, few=few),
     )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import threading
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from posttrain.engines.openai.config import ServerConfig
 from posttrain.errors import EngineError
+from posttrain.web import hide, retry_after, sendable
 
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more has closed for the day
@@ -23,15 +22,20 @@ class Client:
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
-        self._key = os.environ.get(config.key_env, "") if config.key_env else ""
-        if config.key_env and not self._key.strip():
+        self._key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
+        if config.key_env and not self._key:
             raise EngineError(
                 f"the environment variable {config.key_env} (server.key_env) is not set, so {config.url} can't be "
                 f"asked. Set it to the key, e.g. export {config.key_env}=…, or leave key_env out."
             )
+        if not sendable(self._key):
+            raise EngineError(
+                f"the key in {config.key_env} (server.key_env) holds characters that no HTTP header can carry. Copy it "
+                "again, whole and alone."
+            )
         limits = httpx.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)
         timeout = httpx.Timeout(config.timeout, connect=min(30.0, config.timeout))
-        headers = {"Authorization": f"Bearer {self._key.strip()}"} if self._key else {}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._http = httpx.Client(timeout=timeout, limits=limits, headers=headers)
         self._closed = threading.Event()
 
@@ -54,7 +58,7 @@ class Client:
                     fact = f"answered {answer.status_code}: {self._said(answer)}"
                     if answer.status_code not in AGAIN or "insufficient_quota" in fact:
                         raise EngineError(f"{url} {fact}. {_remedy(answer.status_code)}")
-                    wait = _retry_after(answer)
+                    wait = retry_after(answer.headers)
             if attempt == self.config.retries:
                 break
             if wait is not None and wait > LONGEST_WAIT:
@@ -64,8 +68,8 @@ class Client:
             if self._closed.wait(pause):
                 raise EngineError(f"{url}: the engine was closed while a request waited.")
         raise EngineError(
-            f"{self._hidden(f'{url} {fact}')}, {self.config.retries + 1} times. Look whether the server is up, lower "
-            "server.concurrency, or raise server.retries; what is finished is kept."
+            f"{hide(f'{url} {fact}', self._key)}, {self.config.retries + 1} times. Look whether the server is up, "
+            "lower server.concurrency, or raise server.retries; what is finished is kept."
         )
 
     def _said(self, answer: httpx.Response) -> str:
@@ -73,15 +77,7 @@ class Client:
         problem = value.get("error", value) if value is not None else answer.text
         text = problem.get("message", problem) if isinstance(problem, dict) else problem
         kind = f" ({problem['code']})" if isinstance(problem, dict) and isinstance(problem.get("code"), str) else ""
-        return self._hidden(" ".join(str(text).split())[:300] + kind)
-
-    def _hidden(self, text: str) -> str:
-        """Servers repeat the key in their errors, in parts too; nothing of it goes into a log."""
-        key = self._key.strip()
-        if not key:
-            return text
-        return " ".join("***" if key in word or (len(word) > 8 and word.strip(".,'\"") in key) else word
-                        for word in text.split(" "))  # fmt: skip
+        return hide(" ".join(str(text).split())[:300] + kind, self._key)
 
     def close(self) -> None:
         """Requests that wait or run end with an error in their threads."""
@@ -95,23 +91,6 @@ def _json(answer: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds that the server asks for (RFC 9110, section 10.2.3: a number or a date), None where it doesn't."""
-    said = answer.headers.get("retry-after", "").strip()
-    if not said:
-        return None
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(said)
-    except ValueError:
-        return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 def _remedy(status: int) -> str:

@@ -22,6 +22,8 @@ from posttrain.engines.vllm.serving import Serving
 from posttrain.engines.vllm.weights import Canary, Proof, Tolerance, WeightFolders, is_adapted
 from posttrain.errors import EngineError
 from posttrain.hub import resolve_model
+from posttrain.models import load_model
+from posttrain.models.base import is_adapter
 from posttrain.records import Completion
 from posttrain.store import Checkpoint
 
@@ -52,6 +54,7 @@ class VLLMEngine:
         self.config = config = config or VLLMConfig()
         self.max_batch, self.tokenizer = max_batch, tokenizer
         self.dtype = config.dtype or dtype
+        source = _whole(source, self.dtype)
         if max_batch < 1:
             raise EngineError(f"max_batch is {max_batch}; it must be at least 1, and 64 to 256 is usual.")
         environment = find_environment(config)
@@ -226,7 +229,11 @@ class VLLMEngine:
     def _wake(self) -> None:
         if self._asleep:
             for replica in self.replicas:
-                replica.post("/wake_up")
+                try:
+                    replica.post("/wake_up")
+                except EngineError:
+                    if not replica.is_dead():  # else whatever it is asked next finds it out, and sees to it
+                        raise
             self._asleep = False
 
     def close(self) -> None:
@@ -238,6 +245,14 @@ class VLLMEngine:
             replica.stop()
         self.loop.close()
         self.folders.close()
+
+
+def _whole(source: Checkpoint | nn.Module, dtype: str) -> Checkpoint | nn.Module:
+    """An adapter's folder as the module that it makes of its base, since the server loads whole models."""
+    if isinstance(source, Checkpoint) and is_adapter(resolve_model(source.ref, source.revision)):
+        merged: nn.Module = load_model(source.ref, revision=source.revision, dtype=dtype)
+        return merged
+    return source
 
 
 def _shape(source: Checkpoint | nn.Module) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from posttrain.engines.vllm.weights import (
 from posttrain.errors import EngineError
 from posttrain.hub import resolve_model
 from posttrain.models import load_model
+from posttrain.models.base import is_adapter
 from posttrain.store import Checkpoint
 
 
@@ -72,12 +73,13 @@ class Serving:
         if isinstance(source, Checkpoint):
             module: nn.Module = load_model(source.ref, revision=source.revision, dtype=self.dtype)
             folder = resolve_model(source.ref, source.revision)
+            if is_adapter(folder):
+                folder = self.folders.write(module, version)
         else:
             module = source
             folder = self.folders.write(module, version)
         self.canary.expect(module)
         if not (self._endpoint_trusted and self._by_endpoint(folder, version)):
-            self._endpoint_trusted = False
             self._by_restart(folder, version)
         self.folders.keep(folder)
         self.version = version
@@ -88,12 +90,16 @@ class Serving:
             for replica in self.replicas:
                 _reload(replica, folder, self.config.request_timeout)
             proof = self._prove(version, "endpoint")
-        except EngineError:
+        except EngineError as error:
             if self.config.reload == "endpoint":
                 raise
+            lost = self._lost(error)
+            self.restarts += len(lost)
+            self._endpoint_trusted = bool(lost)  # a death says nothing about the endpoint
             return False
         if not proof.ok and self.config.reload == "endpoint":
             raise wrong_weights(proof, self.canary.tolerance, "Set vllm.reload: auto or restart.")
+        self._endpoint_trusted = proof.ok
         return proof.ok
 
     def _by_restart(self, folder: Path, version: int) -> None:
@@ -110,9 +116,7 @@ class Serving:
         save_adapter(module, folder)
         before, old, name = self._adapter, self.model, f"{NAME}-{version:06d}"
         for replica in self.replicas:
-            if before is not None:
-                replica.post("/v1/unload_lora_adapter", {"lora_name": old})
-            replica.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+            self._hand_over(replica, name, folder, old if before is not None else None)
         self._adapter, self.model = folder, name
         proof = self._prove(version, "adapter")
         if not proof.ok:
@@ -121,6 +125,28 @@ class Serving:
         if before is not None and before != folder:
             shutil.rmtree(before, ignore_errors=True)
         self.version = version
+
+    def _hand_over(self, replica: Replica, name: str, folder: Path, old: str | None) -> None:
+        """The adapter under `name` in place of `old`; a server that has died since the last round is started again."""
+        load = {"lora_name": name, "lora_path": str(folder)}
+        try:
+            if old is not None:
+                replica.post("/v1/unload_lora_adapter", {"lora_name": old})
+            replica.post("/v1/load_lora_adapter", load)
+        except EngineError as error:
+            if replica not in self._lost(error):
+                raise
+            assert self.folders.current is not None
+            replica.start(self.folders.current)
+            self.restarts += 1
+            replica.post("/v1/load_lora_adapter", load)
+
+    def _lost(self, error: EngineError) -> list[Replica]:
+        """The replicas that have died while they were given weights. EngineError where that is to end the run."""
+        dead = [replica for replica in self.replicas if replica.is_dead()]
+        if dead and self.config.on_loss == "error":
+            raise EngineError(f"{error}\nRun again, or set vllm.on_loss: restart to start it again.") from error
+        return dead
 
     def recover(self, replica: Replica, error: str, unfinished: int) -> None:
         """A dead replica: stop with an error, or start it again on the weights it had, proven where they were."""

@@ -20,8 +20,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from posttrain.engines.native.adapters import causal_model
 from posttrain.engines.parity import compare, module_logprobs
 from posttrain.errors import EngineError, StoreError
+from posttrain.models import has_adapters
 from posttrain.models.quantise import dense_weight, is_quantised
 
 MEMORY = Path("/dev/shm")  # a file system in RAM: weights pass from process to process without touching a disk
@@ -163,14 +165,14 @@ def _writable(folder: Path) -> Path | None:
 
 
 def is_adapted(module: nn.Module) -> bool:
-    """Whether peft has put adapters on the module."""
-    return hasattr(module, "peft_config")
+    """Whether there are adapters: by peft around the module, or inside it as training puts them there."""
+    return hasattr(module, "get_base_model") or has_adapters(module)
 
 
 def save_plain(module: nn.Module, folder: Path, *, untie: bool) -> None:
     """The module's own weights as an ordinary model folder: without its adapters, dense where they are quantised."""
     adapted = is_adapted(module)
-    base = cast(Any, module).get_base_model() if adapted else cast(Any, module)
+    base: Any = causal_model(module)
     tied = bool(base.config.tie_word_embeddings)
     untie = untie and tied and not adapted  # a base beside its adapter is never reloaded
     if not (adapted or untie or any(is_quantised(layer) for layer in base.modules())):
@@ -207,17 +209,18 @@ def _dense_state(base: nn.Module) -> dict[str, torch.Tensor]:
 
 def save_adapter(module: nn.Module, folder: Path) -> int:
     """peft's own folder of the active adapter; returns its rank. EngineError for adapters vLLM can't serve."""
-    module_any = cast(Any, module)
-    active = list(module_any.active_adapters)
+    adapted = cast(Any, module)
+    wrapped = hasattr(module, "get_base_model")
+    active = list(adapted.active_adapters if wrapped else adapted.active_adapters())
     if len(active) != 1:
         raise EngineError(
             f"the vLLM engine serves one adapter at a time, and {len(active)} are active ({', '.join(active)}). "
             "Activate one, or use the native engine."
         )
-    settings = module_any.peft_config[active[0]]
+    settings = adapted.peft_config[active[0]]
     if getattr(settings, "peft_type", None) != "LORA" or getattr(settings, "modules_to_save", None):
         raise EngineError(
             "the vLLM engine serves plain LoRA adapters without modules_to_save. Use the native engine for this one."
         )
-    module_any.save_pretrained(folder, selected_adapters=active)
+    adapted.save_pretrained(folder, **({"selected_adapters": active} if wrapped else {}))
     return int(settings.r)

@@ -3,7 +3,7 @@
 from posttrain.evals.analytics.calibration import Calibration, calibrate
 from posttrain.evals.analytics.language import foreign_share, scripts
 from posttrain.evals.analytics.markers import KINDS, Mark, count_marks, find_marks
-from posttrain.evals.analytics.profile import MEASURES, Series, profile, series_over_steps
+from posttrain.evals.analytics.profile import MEASURES, SHARES, Series, profile, series_over_steps
 from posttrain.evals.analytics.repetition import loop_length, repeated_share
 from posttrain.evals.analytics.stability import Agreement, Solved, agreement, solved_over_steps
 from posttrain.evals.analytics.stated import stated_answers
@@ -11,6 +11,7 @@ from posttrain.evals.analytics.stated import stated_answers
 __all__ = [
     "KINDS",
     "MEASURES",
+    "SHARES",
     "Agreement",
     "Calibration",
     "Mark",

@@ -41,6 +41,7 @@ MEASURES: dict[str, str] = {
     "distinct_answers": "different answers to a problem",
     "calibration_error": "distance between agreement and how often the majority is right",
 }
+SHARES = frozenset(name for name, means in MEASURES.items() if means.startswith("share")) | {"calibration_error"}
 FOREIGN = 0.01  # of an answer's letters: a name or a sign in another script is no mixing
 
 

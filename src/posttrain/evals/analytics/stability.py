@@ -42,7 +42,7 @@ def agreement(answers: Sequence[Hashable | None]) -> Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """Per problem, over checkpoints. A problem is solved where its score is above 1/2.
+    """Per problem, over checkpoints. A problem is solved where its score is at least 1/2.
 
     first: the index of the first checkpoint that solves it, −1 for never [n].
     forgotten: solved at some checkpoint and not at the last [n].
@@ -63,7 +63,7 @@ def solved_over_steps(scores: ArrayLike) -> Solved:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise DataError(f"solved_over_steps needs scores of shape [checkpoints, problems], got {values.shape}.")
-    solved = values > 0.5
+    solved = values >= 0.5
     ever = solved.any(axis=0)
     before, after = solved[:-1], solved[1:]
     return Solved(

@@ -11,8 +11,9 @@ from typing import Any
 
 from posttrain.benchmarks import Benchmark
 from posttrain.evals.analytics.profile import as_json
+from posttrain.evals.chosen import chosen_benchmarks
 from posttrain.evals.comparison import MAX_UNDECIDED
-from posttrain.evals.stages import SCORES_VERSION, chosen_benchmarks
+from posttrain.evals.stages import SCORES_VERSION
 from posttrain.evals.sweep.answering import Digest, answer_point
 from posttrain.evals.sweep.config import SweepConfig
 from posttrain.evals.sweep.forecast import forecast
@@ -21,7 +22,7 @@ from posttrain.evals.sweep.says import course_of, says
 from posttrain.evals.sweep.shards import answer_in_shards, shards_for
 from posttrain.evals.sweep.store import ANALYTICS, SWEEP, SWEEP_VERSION
 from posttrain.evals.sweep.warm import WarmEngine
-from posttrain.evals.table import percent, points
+from posttrain.evals.sweep.words import best_in_words, trend_in_words
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint, Problems, Scores
 
@@ -57,6 +58,7 @@ def sweep(
     return Scores(work.dir)
 
 
+sweep.version = 2  # type: ignore[attr-defined]
 sweep.forecast = forecast  # type: ignore[attr-defined]
 
 
@@ -138,14 +140,9 @@ def _conclude(facts: dict[str, Any], done: dict[str, Digest], work: Workspace) -
     for name, said in facts["says"].items():
         best, trend = said["best"], said["trend"]
         if trend is not None:
-            work.note(f"{name}: accuracy {trend['verdict']} ({points(1000 * trend['slope'])} points per 1,000 steps)")
+            refused = {r["label"] for r in said["refused"]}
+            steps = [s["step"] for s in facts["steps"] if s["label"] not in refused]
+            work.note(f"{name}: {trend_in_words(trend, steps)}")
         if best is not None:
-            held_out = best["held_out"]
-            elsewhere = (
-                f"{percent(held_out['accuracy'])} on the other {held_out['n']:,}" if held_out else "on all of them"
-            )
-            work.note(
-                f"{name}: best step {best['step']}, {percent(best['selection']['accuracy'])} on the "
-                f"{best['selection']['n']:,} problems it was chosen on, {elsewhere}"
-            )
+            work.note(f"{name}: {best_in_words(best)}")
             work.summarise(**{f"best step on {name}": best["step"]})

@@ -69,11 +69,15 @@ class Sweep:
             yield Answers(entry, list(Samples(self.path / entry["folder"]).read()))
 
     def analytics(self) -> dict[str, Any]:
-        """analytics.json: benchmark → {steps, series: name → {value, low, high}}. Empty where it isn't there yet."""
+        """analytics.json: benchmark → {steps, series: name → {value, low, high}}. Empty where it isn't there
+        yet, DataError where it can't be read."""
         path = self.path / ANALYTICS
         if not path.is_file():
             return {}
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} can't be read ({error}). Make the sweep again with --fresh.") from None
         return found
 
 

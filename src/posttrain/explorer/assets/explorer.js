@@ -257,6 +257,7 @@ document.addEventListener("click", (event) => {
 
 // -- at the start -------------------------------------------------------------------------------------------------------
 
+document.querySelector("nav [aria-current=page]")?.scrollIntoView({ inline: "center", block: "nearest" }); // on a phone the bar is longer
 for (const element of all(".tex")) inPlace(element);
 if (document.querySelector("button[data-colour]")) colour(state.get("colour") || "");
 for (const name of ["diff", "marks"]) if (state.get(name) === "0") toggle(name, false);

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals.table import p_value, percent, points
+from posttrain.evals.sweep.words import best_in_words, trend_in_words
 from posttrain.explorer.library import Series as SampleSeries
 from posttrain.explorer.site import Site
 from posttrain.explorer.text import plain
-from posttrain.report.curves import Panel, Series
+from posttrain.report.courses import measure_panels
+from posttrain.report.curves import Panel
 
 LARGEST = 16 * 2**20  # bytes of a file that is still opened
 
 
 @dataclass(frozen=True)
 class Course:
-    """Sentences, and a chart of every measure."""
+    """Sentences, and charts of the measures."""
 
     said: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
@@ -31,9 +32,11 @@ def course_of(site: Site, series: SampleSeries) -> Course:
         return Course()
     benchmark = series.sets[0].benchmark
     try:
-        said = _said(_read(site, found.path / "sweep.json").get("says", {}).get(benchmark) or {})
-        panels = _panels(_read(site, found.path / "analytics.json").get(benchmark) or {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        told = _read(site, found.path / "sweep.json")
+        said = _said(told.get("says", {}).get(benchmark) or {}, told.get("steps", ()))
+        measured = _read(site, found.path / "analytics.json").get(benchmark) or {}
+        panels = list(measure_panels(measured.get("steps", ()), measured.get("series", {})))
+    except (ValueError, LookupError, TypeError, AttributeError):
         return Course()
     return Course(tuple(said), tuple(panels))
 
@@ -45,38 +48,15 @@ def _read(site: Site, path: Any) -> dict[str, Any]:
     return told
 
 
-def _said(says: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    trend, best = says.get("trend"), says.get("best")
-    if trend:
-        word = {"rises": "Accuracy rises", "falls": "Accuracy falls"}.get(
-            trend["verdict"], "Whether accuracy changes can't be told"
-        )
-        low, high = points(1000 * trend["low"]), points(1000 * trend["high"])
-        sentences.append(
-            f"{word}: {points(1000 * trend['slope'])} points per 1,000 steps [{low}, {high}], {p_value(trend['p'])}."
-        )
-    if best:
-        chosen, rest = best["selection"], best["held_out"]
-        elsewhere = ""
-        if rest:
-            low, high = rest["interval"]
-            elsewhere = f", {percent(rest['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] on the other {rest['n']:,}"
-        score = f"{percent(chosen['accuracy'])} on the {chosen['n']:,} problems that chose it"
-        sentences.append(f"Best step {int(best['step']):,}: {score}{elsewhere}.")
+def _said(says: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    refused = {r["label"] for r in says.get("refused", ())}
+    told = []
+    if says.get("trend"):
+        told.append(trend_in_words(says["trend"], [int(s["step"]) for s in steps if s["label"] not in refused]))
+    if says.get("best"):
+        told.append(best_in_words(says["best"]))
+    sentences = [f"{text[0].upper()}{plain(text[1:], 400)}." for text in told]
     sentences += [
         f"Step {plain(r['label'], 40)} was left out: {plain(r['reason'], 200)}." for r in says.get("refused", ())
     ]
     return sentences
-
-
-def _panels(told: Mapping[str, Any]) -> list[Panel]:
-    steps = [float(s) for s in told.get("steps", ())]
-    panels = []
-    for name, measure in told.get("series", {}).items():
-        means = plain(measure.get("means") or name, 90)
-        known = [(x, float(y)) for x, y in zip(steps, measure["value"], strict=True) if y is not None]
-        if len(known) > 1:
-            line = Series(plain(name, 40), tuple(x for x, _ in known), tuple(y for _, y in known))
-            panels.append(Panel(means[:1].upper() + means[1:], "step", (line,), means.startswith("share")))
-    return panels

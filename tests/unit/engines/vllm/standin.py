@@ -33,6 +33,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
         if not self.path.startswith("/v1/completions"):
+            where = self.path.partition("?")[0]
+            self.note(where)
+            if where == self.faults.get("die_at"):
+                self.die()
             self.answer(200, {"success": self.faults.get("resets", True)})
             return
         with self.lock:
@@ -46,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             entries = [None] + [{str(i): {"logprob": -1.0}} for i in body["prompt"][1:]]
             self.answer(200, {"choices": [{"prompt_logprobs": entries}]})
         else:
+            self.note("sample")
             self.stream(body, number)
 
     def stream(self, body: dict[str, Any], number: int) -> None:
@@ -62,14 +67,23 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'data: {"choices": [{"tok')
             return
         if number == self.faults.get("die"):
-            if "once" in self.faults:
-                Path(self.faults["once"]).write_text("it died once", encoding="utf-8")
-            os._exit(9)
+            self.die()
         if number == self.faults.get("error_inside"):
             self.wfile.write(b'data: {"error": {"message": "engine dead"}}\n\n')
             return
         self.say(ids[half:], "length", nan=number == self.faults.get("nan"))
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def die(self) -> None:
+        if "once" in self.faults:
+            Path(self.faults["once"]).write_text("it died once", encoding="utf-8")
+        os._exit(9)
+
+    def note(self, what: str) -> None:
+        """Writes down what was asked for, where a test wants to know."""
+        if "record" in self.faults:
+            with self.lock, Path(self.faults["record"]).open("a", encoding="utf-8") as file:
+                file.write(f"{what}\n")
 
     def say(self, ids: list[int], finish: str | None, *, nan: bool = False) -> None:
         values = [float("nan") if nan else -1.0] * len(ids)

@@ -15,15 +15,20 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from tests.unit.engines.tiny import tiny
 from tests.unit.engines.vllm.conftest import Opener
 from tests.unit.engines.vllm.standin import tokens
+from tests.unit.training.methods import make_base
 
+from posttrain.cli.parity import parity
 from posttrain.engines import Prompt, Sampling
 from posttrain.engines.native.noise import sample_key
 from posttrain.engines.vllm import VLLMConfig
 from posttrain.engines.vllm.server import Launch, environment_variables, find_environment, gpus_of_replicas
 from posttrain.errors import EngineError
+from posttrain.models.config import LoraConfig
+from posttrain.models.lora import add_lora
 
 PROMPTS = [Prompt(f"p{i}", (1, 2, 3), seed=i) for i in range(10)]
 SAMPLING = Sampling(n=2, max_tokens=8)
@@ -232,3 +237,68 @@ def test_the_command_line_binds_this_machine_only_and_says_what_the_settings_say
 def test_a_context_longer_than_the_models_is_refused(opened: Opener) -> None:
     with pytest.raises(EngineError, match=r"max_model_len is 4096.*256 tokens"):
         opened(max_model_len=4096)
+
+
+def adapted() -> Any:
+    """As training has it: the adapters stand inside the model."""
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
+    model = tiny("qwen2")
+    add_lora(model, LoraConfig(rank=2, targets=["q_proj"]), seed=0)
+    return model
+
+
+ANYTHING = 1e9  # a tolerance under which the stand-in's -1 of every token will do
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")
+@pytest.mark.parametrize(("at", "how"), [("/v1/load_lora_adapter", "adapter"), ("/collective_rpc", "restart")])
+def test_a_server_that_dies_while_it_is_given_weights_is_started_again_on_them(
+    opened: Opener, tmp_path: Path, at: str, how: str
+) -> None:
+    engine = opened({"die_at": at, "once": str(tmp_path / "once")}, tolerance=ANYTHING)
+    engine.load_weights(adapted() if how == "adapter" else tiny("qwen2", seed=1), version=1)
+    assert (tmp_path / "once").exists()
+    assert [(p.how, p.version, p.ok) for p in engine.proofs] == [(how, 1, True)]
+    assert engine.restarts == 1
+    assert len(list(engine.generate(PROMPTS, SAMPLING))) == 20
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")
+@pytest.mark.parametrize("at", ["/v1/load_lora_adapter", "/collective_rpc"])
+def test_a_server_that_dies_while_it_is_given_weights_stops_the_engine_where_that_is_asked_for(
+    opened: Opener, at: str
+) -> None:
+    engine = opened({"die_at": at}, tolerance=ANYTHING, on_loss="error")
+    source = adapted() if "lora" in at else tiny("qwen2", seed=1)
+    with pytest.raises(EngineError, match=r"(?s)replica 0 failed.*vllm\.on_loss: restart"):
+        engine.load_weights(source, version=1)
+
+
+def test_a_colocated_server_sleeps_while_others_work_and_is_woken_before_it_is_asked(
+    opened: Opener, tmp_path: Path
+) -> None:
+    engine = opened({"record": str(tmp_path / "asked")}, sleep=True, tolerance=ANYTHING)
+    for version in (1, 2):
+        assert len(list(engine.generate(PROMPTS[:2], Sampling(max_tokens=4)))) == 2
+        engine.load_weights(tiny("qwen2", seed=version), version)
+    sampled = ["sample", "sample", "/sleep"]
+    given = ["/wake_up", "/pause", "/collective_rpc", "/reset_prefix_cache", "/resume"]
+    assert (tmp_path / "asked").read_text(encoding="utf-8").split() == [*sampled, *given, *sampled, *given]
+
+
+def test_a_server_that_dies_in_its_sleep_is_started_again(opened: Opener, tmp_path: Path) -> None:
+    engine = opened({"die_at": "/wake_up", "once": str(tmp_path / "once")}, sleep=True)
+    for _ in range(2):
+        assert said(engine.generate(PROMPTS, SAMPLING)) == everything()
+    assert engine.restarts == 1
+
+
+def test_parity_of_a_server_that_serves_other_weights_says_so(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`posttrain parity --engine vllm`: the canary sees it before anything is sampled."""
+    monkeypatch.setenv("POSTTRAIN_VLLM", str(environment))
+    base = str(make_base(tmp_path / "base"))
+    done = CliRunner().invoke(parity, [base, "--engine", "vllm", "--prompts", "2", "--tokens", "5"])
+    assert isinstance(done.exception, EngineError)
+    assert "does not serve the weights" in str(done.exception)

@@ -15,8 +15,19 @@ from tests.unit.engines.tiny import VOCAB, tiny
 from transformers import AutoModelForCausalLM
 
 from posttrain.engines import HFEngine
-from posttrain.engines.vllm.weights import Canary, Proof, Tolerance, WeightFolders, save_adapter, save_plain
+from posttrain.engines.vllm.weights import (
+    Canary,
+    Proof,
+    Tolerance,
+    WeightFolders,
+    is_adapted,
+    save_adapter,
+    save_plain,
+)
 from posttrain.errors import StoreError
+from posttrain.models import adapters_off
+from posttrain.models.config import LoraConfig
+from posttrain.models.lora import add_lora
 from posttrain.models.quantise import quantise
 from posttrain.rl.certificate import certify_served
 from posttrain.stage import Workspace
@@ -62,14 +73,23 @@ def test_a_tied_projection_is_written_twice_where_the_server_needs_it(tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "around"])
 @pytest.mark.parametrize("kind", [None, "nf4"])
-def test_an_adapted_model_hands_over_its_base_dense_and_without_the_adapter(tmp_path: Path, kind: Any) -> None:
+def test_an_adapted_model_hands_over_its_base_dense_and_without_the_adapter(
+    tmp_path: Path, kind: Any, inside: bool
+) -> None:
+    """Adapters as training puts them into a model, and as peft puts them around one."""
     peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'posttrain[lora]'")
     model = tiny("qwen2")
     if kind:
         pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
         quantise(model, kind)
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear")).eval()
+    if inside:
+        add_lora(model, LoraConfig(rank=4), seed=0)
+        adapted: Any = model.eval()
+    else:
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear")).eval()
+    assert is_adapted(adapted)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value)
@@ -77,9 +97,13 @@ def test_an_adapted_model_hands_over_its_base_dense_and_without_the_adapter(tmp_
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert again.config.tie_word_embeddings
     ids = torch.arange(20)[None]
-    with torch.no_grad(), adapted.disable_adapter():
+    with torch.no_grad(), adapters_off(adapted) if inside else adapted.disable_adapter():
         assert torch.allclose(adapted(ids).logits, again(ids).logits, atol=1e-4)
     assert save_adapter(adapted, tmp_path / "adapter") == 4
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert (settings["peft_type"], settings["r"]) == ("LORA", 4)
+    names = set(load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+    assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in names
 
 
 def test_weights_without_room_say_how_much_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,16 @@ def run_graph(
     return result
 
 
+def run_node(graph: Graph, run: Path, name: str, *, again: Again = "never") -> Made:
+    """Makes one node, whose inputs must be finished, while other processes may make others of the same run.
+
+    Only the node's own folder is locked. Errors as in `run_graph`.
+    """
+    require(graph.recipe.tracking)
+    (node,), result = begin_run(graph, run, Wishes(only=name))
+    return _here(node, result, again, Device("auto", "auto", None), quiet=False)
+
+
 def begin_run(graph: Graph, run: Path, wishes: Wishes) -> tuple[list[Node], RunResult]:
     """The nodes to make, in order, and a result that holds what stands before them. RecipeError where that is not
     finished."""
@@ -86,17 +96,6 @@ def begin_run(graph: Graph, run: Path, wishes: Wishes) -> tuple[list[Node], RunR
     result = RunResult(run, {}, [name for name in graph.nodes if name not in wanted], graph.recipe.tracking)
     _reuse_ancestors(graph, wanted, result)
     return [graph.nodes[name] for name in wanted], result
-
-
-def run_node(graph: Graph, run: Path, name: str, *, again: Again = "never") -> Made:
-    """Makes one node, whose inputs must be finished, while other processes may make others of the same run.
-
-    Only the node's own folder is locked. Errors as in `run_graph`.
-    """
-    require(graph.recipe.tracking)
-    result = RunResult(run, {}, [], graph.recipe.tracking)
-    _reuse_ancestors(graph, [name], result)
-    return _here(graph.nodes[name], result, again, Device("auto", "auto", None), quiet=False)
 
 
 def order_of(node: Node, result: RunResult) -> Order:

@@ -269,7 +269,7 @@ def measure(quick: bool) -> dict[str, float]:
         folder = Path(name)
         return {
             **stages(folder / "stages", 20 if quick else 100),
-            **graph(folder, (50, 200) if quick else (100, 1000)),
+            **graph(folder, (100, 1000)),
             **process(),
             **journals(folder, count),
             **tables(folder, count, repeats),

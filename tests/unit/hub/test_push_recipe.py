@@ -44,7 +44,8 @@ def test_a_recipes_push_sends_the_stages_it_names_and_the_run(
 ) -> None:
     assert run(tmp_path, RECIPE + PUSH) == 0, capsys.readouterr().err
     assert set(hub.branches) == {"me/problems-4", "me/problems-6", "me/small-run"}
-    assert set(hub.branches["me/problems-4"]["main"]) == {"README.md", "data/train.parquet", "data/test.parquet"}
+    splits = {f"data/{split}.parquet" for split in ("train", "validation", "test")}
+    assert set(hub.branches["me/problems-4"]["main"]) == {"README.md", *splits}
     assert len([n for n in hub.branches["me/small-run"]["main"] if n.endswith("manifest.json")]) == 2
     assert "the run" not in capsys.readouterr().err
     commits = len(hub.commits)

@@ -187,7 +187,9 @@ def killing(
 def test_storage_that_is_not_shared_is_found_out_before_anything_starts(
     cluster: Any, recipe: dict[str, Any], home: Path
 ) -> None:
-    with pytest.raises(ClusterError, match=r"(?s)[34] of [34] nodes can't take part, and nothing was started:.*not shared"):
+    with pytest.raises(
+        ClusterError, match=r"(?s)[34] of [34] nodes can't take part, and nothing was started:.*not shared"
+    ):
         on(cluster, recipe, home / "unshared" / "r", storage="memory://of-one-process")
     assert sorted(p.name for p in (home / "unshared" / "r").iterdir()) == [".lock"]
 

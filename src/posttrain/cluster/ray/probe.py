@@ -43,8 +43,8 @@ def living_nodes(ray: Any) -> list[Node]:
 
 
 def check_nodes(ray: Any, nodes: Sequence[Node], storage: Storage) -> list[Node]:
-    """ClusterError, with the names of the nodes, unless all of them reach `storage` and have this machine's code. Returns
-    those that are still up."""
+    """ClusterError, with the names of the nodes, unless all of them reach `storage` and have this machine's code.
+    Returns those that are still up."""
     nonce = uuid.uuid4().hex
     folder = f"{FOLDER}-{nonce}"
     try:

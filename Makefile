@@ -48,11 +48,12 @@ test-real: .venv/$(STAMP) .venv/.ray .venv/.embed .venv/.browser .venv-vllm/$(ST
 evidence: .venv/$(STAMP) ## long claims, run by hand
 	@status=0; $(PYTEST) -m evidence --timeout 0 || status=$$?; [ $$status -eq 0 ] || [ $$status -eq 5 ]
 
-check: .venv/$(STAMP) ## format, lint, types, import law
+check: .venv/$(STAMP) ## format, lint, types, import law, Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 docs: .venv/$(STAMP) ## the documentation as a site, in build/site; warnings and broken links are errors
 	$(BIN)/python -m tools.docsite build/site

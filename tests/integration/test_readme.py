@@ -26,7 +26,7 @@ PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 Posttrain = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Programs that are not ours; what they are asked is not checked.
-OUTSIDE = {"cd", "cp", "export", "source", "git", "tensorboard", "trackio", "wandb", "pre-commit"}
+OUTSIDE = {"cd", "cp", "docker", "mkdir", "export", "source", "git", "tensorboard", "trackio", "wandb", "pre-commit"}
 
 
 def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:

@@ -43,7 +43,7 @@ VERBS: dict[str, str] = {
     "serve": "Offer a checkpoint over the OpenAI protocol.",
     "parity": "Do the sampler's and the trainer's log-probabilities agree?",
     "fetch": "Mirror a model or a data set for machines without a network.",
-    "push": "Send a model to the Hub, or what a training stage could not send.",
+    "push": "Send a run, a model, data or scores to the Hub, or what a training stage could not send.",
 }
 
 # Stages whose verb has flags of its own, in a file of its own.

@@ -32,12 +32,18 @@ def run(
     from posttrain.pipeline import Wishes, build_graph, load_recipe, plan_graph, reports, run_graph
     from posttrain.pipeline.panes import panes_for
     from posttrain.pipeline.plan import describe
+    from posttrain.pipeline.publishing import check_push, publish
+    from posttrain.providers.keys import read_env
 
     graph = build_graph(load_recipe(recipe, overrides, smoke=smoke))
     folder = runs / graph.recipe.name
     wishes = Wishes(only, start, fresh)
+    push = graph.recipe.push
+    targets = check_push(push, graph, with_token=not dry_run) if push is not None else {}  # before anything is spent
     if dry_run:
         click.echo(describe(plan_graph(graph, folder, wishes), folder))
+        for name, repo in targets.items():
+            click.echo(f"then to the Hub: {name} → {repo}")
         return
     panes = panes_for(quiet=quiet)
     if graph.recipe.launch == "ray":
@@ -51,3 +57,5 @@ def run(
         click.echo(f"{name}: {page}")
     if not pages:
         click.echo(f"run: {folder}")
+    if push is not None and not result.skipped:
+        publish(push, graph, folder, click.echo, read_env(Path(".env")))

@@ -105,3 +105,28 @@ def weights_digest(folder: Path) -> str:
     if is_adapter(folder):
         digest.update(str(read_base(folder).get("digest")).encode())
     return digest.hexdigest()
+
+
+def for_others(folder: Path, base: str | None = None) -> dict[str, bytes | None]:
+    """What of an adapter's folder must read differently elsewhere, by file name; None: the file stays here.
+
+    base: the hub name of what it stands on, where that is a folder of this machine. Without one the adapter names no
+    base: a path means nothing elsewhere, and its last part could be anybody's model.
+    """
+    if not is_adapter(folder):
+        return {}
+    facts = read_base(folder)
+    near, ref = bool(facts.get("near")), str(facts["ref"])
+    local = near or Path(ref).is_absolute() or ref.startswith((".", "~"))
+    if not local and base is None:
+        return {}
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    elsewhere = {**config, "base_model_name_or_path": base, "revision": None}
+    told: dict[str, bytes | None] = {ADAPTER_CONFIG: _json(elsewhere)}
+    if (folder / BASE).is_file():
+        told[BASE] = _json({**facts, "ref": base, "revision": None, "near": None}) if base else None
+    return told
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

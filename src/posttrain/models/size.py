@@ -11,6 +11,7 @@ from typing import Any
 from posttrain.hub.mirror import find
 from posttrain.models.base import BASE, is_adapter, read_base
 from posttrain.models.config import TinyConfig
+from posttrain.models.known import known_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def tiny_shape(config: TinyConfig) -> Shape:
 
 
 def read_shape(ref: Path, revision: str | None = None) -> Shape | None:
-    """The shape of a model folder or of a hub model that is in the mirror; None where neither is here to read.
+    """The shape of a model folder, of a hub model that is in the mirror, or of one that is known by name; else None.
 
     Of an adapter's folder, that of its base.
     """
@@ -88,7 +89,10 @@ def read_shape(ref: Path, revision: str | None = None) -> Shape | None:
         base = read_base(folder)
         near = folder / (base.get("near") or BASE)
         return read_shape(near if near.is_dir() else Path(base["ref"]), base.get("revision"))
-    if folder is None or not (folder / "config.json").is_file():
+    if folder is None:
+        told = known_config(str(ref))
+        return shape_of(told) if told is not None else None
+    if not (folder / "config.json").is_file():
         return None
     return shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 

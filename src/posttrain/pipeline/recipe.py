@@ -15,11 +15,12 @@ from pydantic import Field, field_validator
 
 from posttrain.config import Config, load_yaml, parse, parse_override, set_at
 from posttrain.errors import RecipeError, did_you_mean
+from posttrain.pipeline.publishing import PushPlan
 from posttrain.tracking import SINKS
 
 TOP = (
     *("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking"),
-    *("launch", "ray", "slurm"),
+    *("launch", "ray", "slurm", "push"),
 )
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
@@ -47,6 +48,7 @@ class RecipeFile(Config):
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
     launch: where stages run: local (the devices of this machine) or ray (a cluster, settings under `ray`).
     slurm: what jobs ask for where stages run on a cluster (posttrain.cluster.slurm has the keys).
+    push: what goes to the Hub when everything is made; a smoke run sends nothing.
     """
 
     name: str
@@ -62,6 +64,7 @@ class RecipeFile(Config):
     launch: Literal["local", "ray"] = "local"
     ray: dict[str, Any] = Field(default_factory=dict)
     slurm: dict[str, Any] = Field(default_factory=dict)
+    push: PushPlan | None = None
 
     @field_validator("name")
     @classmethod
@@ -129,6 +132,7 @@ class Recipe:
     launch: str = "local"
     ray: Mapping[str, Any] = field(default_factory=dict)
     slurm: Mapping[str, Any] = field(default_factory=dict)
+    push: PushPlan | None = None
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = (), *, smoke: bool = False) -> Recipe:
@@ -178,6 +182,7 @@ def parse_recipe(
         launch=file.launch,
         ray=file.ray,
         slurm=file.slurm,
+        push=None if smoke else file.push,
     )
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from posttrain.errors import DataError, RecipeError, did_you_mean
+from posttrain.hub.contents import split_file
 from posttrain.hub.names import NAMES
-from posttrain.report.cards import DatasetFacts, ModelFacts, Origin, dataset_card, model_card
+from posttrain.report.cards import (
+    DatasetFacts,
+    ModelFacts,
+    Origin,
+    dataset_card,
+    model_card,
+    model_index_entry,
+)
 from posttrain.report.hyperparameters import hyperparameters
 from posttrain.report.lineage import Made, ancestry, certificate_lines
 from posttrain.report.selection import selections
@@ -69,13 +78,15 @@ def dataset_facts(data: Artifact, *, license: str | None = None) -> DatasetFacts
     if not path.is_file():
         raise DataError(f"{path} is missing: {data.label} is not finished, or not whole. Make it first.")
     splits = pq.read_table(path, columns=["split"]).column("split").to_pylist()
+    counts = dict(Counter(s or "train" for s in splits))
     made = ancestry([data])
     teacher = manifest.config.get("teacher") if manifest else None
     return DatasetFacts(
         name=data.label,
         what=what,
         file=file,
-        counts=dict(Counter(s or "all" for s in splits)),
+        counts=counts,
+        configs=_configs(data.path, counts),
         columns=tuple(_columns(path)),
         license=license,
         sources=_datasets(made),
@@ -86,6 +97,15 @@ def dataset_facts(data: Artifact, *, license: str | None = None) -> DatasetFacts
         way=_way(made),
         digest=made[-1].digest,
     )
+
+
+def _configs(folder: Path, counts: Mapping[str, int]) -> tuple[Mapping[str, Any], ...]:
+    """What `posttrain push` sends, in the Hub's form: asked traces as their stage laid them out, else splits."""
+    laid_out = sorted(p.name for p in (folder / "dataset").glob("*.parquet"))
+    if laid_out:
+        return tuple({"config_name": name.removesuffix(".parquet"), "data_files": name} for name in laid_out)
+    files = [{"split": split, "path": split_file(split)} for split in counts]
+    return ({"config_name": "default", "data_files": files},) if files else ()
 
 
 def _columns(path: Path) -> list[str]:
@@ -131,9 +151,16 @@ def _way(made: Sequence[Made]) -> tuple[Origin, ...]:
 
 
 def card_of(
-    folder: Path, evaluations: Sequence[Path] = (), *, name: str | None = None, license: str | None = None
+    folder: Path,
+    evaluations: Sequence[Path] = (),
+    *,
+    name: str | None = None,
+    license: str | None = None,
+    base: str | None = None,
 ) -> str:
     """The card of whatever artifact stands in `folder`, with its scores in these evaluations.
+
+    base: the hub name of what a model comes from, where the way back to it ends in a folder.
 
     DataError where that is neither a model nor data; RecipeError where an evaluation doesn't have the model.
     """
@@ -148,23 +175,28 @@ def card_of(
         raise DataError(f"{folder} is neither an artifact nor a model. Give a stage's folder or a model folder.")
     if manifest is not None and manifest.kind != Checkpoint.kind:
         raise DataError(f"{folder} holds {manifest.kind}, and cards are of models, problems and samples.")
-    entries = [e for path in evaluations for e in _entries(path, folder)]
+    entries = [e for path in evaluations for e in entries_of(path, folder.resolve().name)]
     facts = model_facts(
         model,
         scores=[{"name": label, **e} for e in entries],
         settings={e["fingerprint"]: e["settings"] for e in entries},
         license=license,
     )
-    return model_card(facts)
+    return model_card(replace(facts, base=base) if base else facts)
 
 
-def _entries(evaluation: Path, model: Path) -> list[dict[str, Any]]:
-    """Of the model called like the folder, or of the only one."""
+def entries_of(evaluation: Path, model: str) -> list[dict[str, Any]]:
+    """Results of the model called `model`, or of the only one. RecipeError where neither is told."""
     found: list[dict[str, Any]] = Scores(evaluation).read().get("entries", [])
     names = list(dict.fromkeys(str(e["model"]) for e in found))
-    wanted = names[0] if len(names) == 1 else model.resolve().name
+    wanted = names[0] if len(names) == 1 else model
     if wanted not in names:
         raise RecipeError(
             f"{evaluation} has no model {wanted!r}.{did_you_mean(wanted, names)} It has: {', '.join(names) or 'none'}."
         )
     return [e for e in found if e["model"] == wanted]
+
+
+def results_of(evaluation: Path, model: str) -> list[dict[str, Any]]:
+    """An evaluation's results of one model as entries of a model-index."""
+    return [model_index_entry(e, e.get("settings") or {}) for e in entries_of(evaluation, model)]

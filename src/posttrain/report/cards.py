@@ -56,7 +56,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a dataset. file: its table in the repository, whose column `split` parts it into `counts`.
+    """What is known of a dataset. file: its table here. counts: rows by split. configs: the files that the Hub shows.
 
     teacher: who wrote the answers. sources: the hub's datasets that it comes from.
     """
@@ -65,6 +65,7 @@ class DatasetFacts:
     what: str
     file: str
     counts: Mapping[str, int] = field(default_factory=dict)
+    configs: tuple[Mapping[str, Any], ...] = ()
     columns: tuple[str, ...] = ()
     license: str | None = None
     sources: tuple[str, ...] = ()
@@ -93,7 +94,7 @@ def model_card(facts: ModelFacts) -> str:
         *dict.fromkeys(o.stage for o in facts.way if o.stage in ("sft", "rl", "dpo", "pretrain")),
     ]
     if facts.scores:
-        results = [_result(m, facts.settings.get(str(m["fingerprint"]), {})) for m in facts.scores]
+        results = [model_index_entry(m, facts.settings.get(str(m["fingerprint"]), {})) for m in facts.scores]
         head["model-index"] = [{"name": facts.name, "results": results}]
     sections = [
         _front(head),
@@ -119,14 +120,14 @@ def dataset_card(facts: DatasetFacts) -> str:
         head["size_categories"] = [size_category(rows)]
     if facts.sources:
         head["source_datasets"] = list(facts.sources)
-    head["configs"] = [{"config_name": "default", "data_files": facts.file}]
+    head["configs"] = [dict(c) for c in facts.configs] or [{"config_name": "default", "data_files": facts.file}]
     counts = [[split, f"{count:,}"] for split, count in facts.counts.items()]
     by = f" Its answers were written by {plain(facts.teacher)}." if facts.teacher else ""
     came = f" It comes from {', '.join(plain(s) for s in facts.sources)}." if facts.sources else ""
     sections = [
         _front(head),
         f"# {plain(facts.name)}",
-        f"{facts.what}: {rows:,} rows in `{facts.file}`, {HOME}.{came}{by}",
+        f"{facts.what}: {rows:,} rows, {HOME}.{came}{by}",
         "## Rows",
         markdown(["split", "rows"], counts),
         f"Columns: {', '.join(f'`{c}`' for c in facts.columns)}." if facts.columns else "",
@@ -150,7 +151,7 @@ def _front(head: Mapping[str, Any]) -> str:
     return f"---\n{text}---"
 
 
-def _result(m: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def model_index_entry(m: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """One result of the model-index: the headline, its bounds, and the rates without which it is never shown."""
     low, high = m["interval"]
     level = f"{100 * m['confidence']:g} % interval {100 * low:.1f} to {100 * high:.1f}"

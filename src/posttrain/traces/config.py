@@ -42,6 +42,8 @@ class DatasetPushConfig(Config):
     repo: str
     """org/name; it is made where it doesn't exist."""
     private: bool = True
+    existing: Literal["refuse", "add", "replace"] = "refuse"
+    """Where the repository has other content: send nothing, leave what is not ours, or take it away."""
 
 
 class TracesConfig(Config):

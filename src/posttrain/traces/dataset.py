@@ -177,7 +177,13 @@ def push(folder: Path, config: DatasetPushConfig, work: Workspace) -> None:
 
     try:
         commit = push_folder(
-            folder, config.repo, ["main"], private=config.private, message=work.dir.name, repo_type="dataset"
+            folder,
+            config.repo,
+            ["main"],
+            private=config.private,
+            message=work.dir.name,
+            repo_type="dataset",
+            existing=config.existing,
         )
     except PushError as error:
         work.note(f"the data set is not on the Hub: {error} Later: posttrain push {work.dir} --repo {config.repo}")

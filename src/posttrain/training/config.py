@@ -116,6 +116,8 @@ class PushConfig(Config):
     repo: str
     """org/name; it is made where it doesn't exist."""
     private: bool = True
+    existing: Literal["refuse", "add", "replace"] = "refuse"
+    """Where a branch has other content: send nothing, leave what is not ours, or take it away."""
     every: int = Field(0, ge=0)
     """Steps between two pushed checkpoints, a multiple of checkpoints.every; 0 = only the last."""
 

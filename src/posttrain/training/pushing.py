@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.hub.push import PushError, check_token, push_folder
+from posttrain.hub.push import Existing, PushError, check_token, push_folder
+from posttrain.hub.refusals import in_bytes
+from posttrain.models.base import for_others
 from posttrain.store import write_json
 from posttrain.training.config import PushConfig
 
@@ -89,7 +91,9 @@ class Pusher:
     def _send(self, job: _Job) -> None:
         facts: dict[str, Any] = {"folder": str(job.folder.relative_to(self.work.dir)), "main": job.main}
         try:
-            commit = send(job.folder, self.config.repo, job.revision, private=self.config.private, main=job.main)
+            commit = send(
+                job.folder, self.config.repo, job.revision, job.main, self.config.private, self.config.existing
+            )
         except PushError as error:
             self._note(job.revision, {**facts, "error": str(error)})
             self.work.note(f"push of {job.revision} failed: {error}")
@@ -99,14 +103,21 @@ class Pusher:
     def _note(self, revision: str, facts: dict[str, Any]) -> None:
         self.sent[revision] = facts
         write_json(
-            self.work.dir / JOURNAL, {"repo": self.config.repo, "private": self.config.private, "sent": self.sent}
+            self.work.dir / JOURNAL,
+            {
+                "repo": self.config.repo,
+                "private": self.config.private,
+                "existing": self.config.existing,
+                "sent": self.sent,
+            },
         )
 
 
-def send(folder: Path, repo: str, revision: str, *, private: bool, main: bool) -> str:
-    """One folder as one revision; PushError where the Hub does not take it."""
+def send(folder: Path, repo: str, revision: str, main: bool, private: bool, existing: Existing) -> str:
+    """One folder as one revision, of an adapter without paths of this machine; PushError where the Hub refuses it."""
     branches = [revision, "main"] if main else [revision]
-    return push_folder(folder, repo, branches, private=private, message=f"{folder.name}: {revision}")
+    message, replaced = f"{folder.name}: {revision}", for_others(folder)
+    return push_folder(folder, repo, branches, private=private, message=message, replaced=replaced, existing=existing)
 
 
 def read_journal(stage: Path) -> dict[str, dict[str, Any]]:
@@ -118,15 +129,28 @@ def read_journal(stage: Path) -> dict[str, dict[str, Any]]:
     return sent
 
 
-def push_later(stage: Path) -> Iterator[tuple[str, str]]:
-    """Sends what a finished or interrupted stage could not send; yields (revision, commit). PushError at the first
-    that is refused."""
+def push_later(stage: Path, existing: Existing | None = None) -> Iterator[tuple[str, str]]:
+    """Sends what a finished or interrupted stage could not send; yields (revision, commit).
+
+    existing: as `push_parcel`, in place of what the stage was told. PushError at the first that is refused.
+    """
     told: dict[str, Any] = json.loads((stage / JOURNAL).read_text(encoding="utf-8"))
     for revision, facts in told["sent"].items():
         if "commit" in facts:
             continue
         folder = stage / facts["folder"]
-        commit = send(folder, told["repo"], revision, private=told["private"], main=bool(facts.get("main")))
+        how = existing or told.get("existing", "refuse")
+        commit = send(folder, told["repo"], revision, bool(facts.get("main")), told["private"], how)
         told["sent"][revision] = {"folder": facts["folder"], "main": bool(facts.get("main")), "commit": commit}
         write_json(stage / JOURNAL, told)
         yield revision, commit
+
+
+def waiting(stage: Path) -> Iterator[str]:
+    """What `push_later` would send, a line each for people."""
+    told: dict[str, Any] = json.loads((stage / JOURNAL).read_text(encoding="utf-8"))
+    for revision, facts in told["sent"].items():
+        if "commit" not in facts:
+            folder = stage / facts["folder"]
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            yield f"{folder} → {told['repo']}, branch {revision}: {in_bytes(size)}"

@@ -89,8 +89,9 @@ def test_a_dataset_card_counts_its_rows_and_says_where_they_come_from(tmp_path: 
     told = head(card)
     assert told["size_categories"] == ["n<1K"]
     assert told["source_datasets"] == ["openai/gsm8k"]
-    assert told["configs"] == [{"config_name": "default", "data_files": "problems.parquet"}]
-    assert "# My problems\n\nProblems with checkable answers: 4 rows in `problems.parquet`" in card
+    files = [{"split": split, "path": f"data/{split}.parquet"} for split in ("test", "train")]
+    assert told["configs"] == [{"config_name": "default", "data_files": files}]
+    assert "# My problems\n\nProblems with checkable answers: 4 rows, made with posttrain." in card
     assert "| train | 3    |" in card
 
 

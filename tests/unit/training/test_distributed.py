@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,12 @@ def _ranks_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**launch: Any) -> TrainingConfig:
     return TrainingConfig.model_validate({"token_budget": 40, "launch": {"processes": 2, **launch}})
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 Target = Callable[[Any, Workspace, Ranks], dict[str, torch.Tensor]]
@@ -166,12 +172,6 @@ def test_deepspeed_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> N
 
     with pytest.raises(MissingExtraError, match=r"posttrain\[deepspeed\]"):
         make_accelerator(config(strategy="zero3"), "cpu")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:

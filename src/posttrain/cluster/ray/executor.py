@@ -55,7 +55,7 @@ def run_on_ray(graph: Graph, run: Path, wishes: Wishes | None = None, *, say: Sa
             needs = {node.name: needs_of(node, config, machines) for node in nodes if node.base not in config.here}
             for name, one in needs.items():
                 check_fits(name, one, machines)
-            check_nodes(ray, machines, _storage(config) or Storage(str(run)))
+            machines = check_nodes(ray, machines, _storage(config) or Storage(str(run)))
             say(f"ray: {len(machines)} nodes, {_sum(machines)}; all reach {config.storage or run}")
             hands = Hands(ray, config.losses, say)
             _Driver(config, run, result, hands, needs, machines, say).run(nodes, again, graph)

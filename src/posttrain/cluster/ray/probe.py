@@ -42,8 +42,9 @@ def living_nodes(ray: Any) -> list[Node]:
     ]
 
 
-def check_nodes(ray: Any, nodes: Sequence[Node], storage: Storage) -> None:
-    """ClusterError, with the names of the nodes, unless all of them reach `storage` and have this machine's code."""
+def check_nodes(ray: Any, nodes: Sequence[Node], storage: Storage) -> list[Node]:
+    """The nodes that are still up; ClusterError, with names, unless all of them reach `storage` and have this machine's
+    code."""
     nonce = uuid.uuid4().hex
     folder = f"{FOLDER}-{nonce}"
     try:
@@ -58,18 +59,21 @@ def check_nodes(ray: Any, nodes: Sequence[Node], storage: Storage) -> None:
     finally:
         storage.remove(folder)
     own = environment()
+    up = {node.id for node in living_nodes(ray)}
+    there = [node for node in nodes if node.id in up]  # one that has just gone is nobody's fault
     wrong = {
         node.name: fault
-        for node in nodes
+        for node in there
         if (fault := fault_of(told[node.id], own, nonce, answered[node.id], storage.url)) is not None
     }
     if wrong:
         lines = "".join(f"\n    {name}: {fault}" for name, fault in wrong.items())
         raise ClusterError(
-            f"{len(wrong)} of {len(nodes)} nodes can't take part, and nothing was started:{lines}\n"
+            f"{len(wrong)} of {len(there)} nodes can't take part, and nothing was started:{lines}\n"
             "  All nodes need the same posttrain and libraries as this machine, and storage that all of them reach at "
             "the same path or URL: --runs on a shared file system, or ray.storage=s3://…"
         )
+    return there
 
 
 def fault_of(

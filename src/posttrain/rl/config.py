@@ -197,6 +197,8 @@ class RLConfig(TrainingConfig):
                 "the truncated distribution and the trainer's of the whole one, so their ratio corrects nothing. Set "
                 "top_p: 1, or staleness: 0 and correction.kind: none"
             )
+        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
+            raise ValueError(f"rl is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if self.correction.low > self.correction.high:
             raise ValueError(
                 f"correction.low {self.correction.low:g} is above correction.high {self.correction.high:g}"

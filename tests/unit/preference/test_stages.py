@@ -139,7 +139,7 @@ def test_two_processes_have_the_losses_of_one(strategy: str, parts: dict[str, Ar
 
 
 def test_zero3_is_refused_with_what_to_take_instead() -> None:
-    with pytest.raises(ValueError, match="launch.strategy: fsdp2, or zero2"):
+    with pytest.raises(ValueError, match=r"launch\.strategy: fsdp2, or zero2"):
         DPOConfig.model_validate({"steps": 1, "launch": {"processes": 2, "strategy": "zero3"}})
 
 

@@ -84,7 +84,11 @@ def running(room: Path, more: str = "") -> Iterator[Path]:
             if command[0] == "munged":
                 _wait(lambda: (room / "munge.socket").exists(), room)
         _wait(lambda: _state(environment) == "idle", room)
-        yield config
+        try:
+            yield config
+        finally:  # a job that loses its controller would wait for it for ever
+            subprocess.run(["scancel", "--user=root"], env=environment, check=False)
+            _wait(lambda: not _told(["squeue", "--noheader"], environment), room)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -96,7 +100,10 @@ def running(room: Path, more: str = "") -> Iterator[Path]:
 
 
 def _state(environment: dict[str, str]) -> str:
-    command = ["sinfo", "--noheader", "--format=%T"]
+    return _told(["sinfo", "--noheader", "--format=%T"], environment)
+
+
+def _told(command: list[str], environment: dict[str, str]) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
 

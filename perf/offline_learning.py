@@ -30,8 +30,8 @@ SFT = (
     "worked solutions."
 )
 PAIRS = (
-    "From the quickstart's SFT model: 8 answers of its own to each of {sampled} problems, a right one against a wrong one "
-    "where it gave both; {steps} steps of 16 pairs at a rate of {rate:g}."
+    "From the quickstart's SFT model: 8 answers of its own to each of {sampled} problems, a right one against a wrong "
+    "one where it gave both; {steps} steps of 16 pairs at a rate of {rate:g}."
 )
 
 
@@ -42,7 +42,7 @@ class Amounts:
     sft_steps: int = 500
     sampled: int = 600
     steps: int = 120
-    rate: float = 1e-4
+    rate: float = 3e-5
     every: int = 20
     test: int = 1000
 
@@ -92,15 +92,15 @@ def preferred(name: str, where: Path, seed: int, a: Amounts, start: Start) -> Ar
     return stage("dpo", where, config, seed=seed, model=start.sft, pairs=pairs)
 
 
-def on_the_way(folder: Path, start: Start, trained: Artifact) -> list[tuple[int, float]]:
-    """(step, validation accuracy) of the start and of every checkpoint that was kept."""
+def on_the_way(folder: Path, start: Start, trained: Artifact, last: int) -> list[tuple[int, float]]:
+    """(step, validation accuracy) of the start, of the checkpoints that were kept, and of the end: step `last`."""
     asked = {"checkpoints": "all", "split": "validation", "limit": 256, "temperature": 0, "max_tokens": 64}
     models = [start.sft, trained]
     scores = stage("eval", folder / f"way-{trained.path.name}", asked, models=models, problems=start.problems)
     assert isinstance(scores, Scores)
     entries = scores.read()["entries"]
     first = [(0, e["accuracy"]) for e in entries if e["model"] == start.sft.label]
-    return [*first, *sorted((e["step"], e["accuracy"]) for e in entries if e["model"] != start.sft.label)]
+    return [*first, *sorted((e.get("step", last), e["accuracy"]) for e in entries if e["model"] != start.sft.label)]
 
 
 def learn(name: str, seed: int, folder: Path, a: Amounts, start: Start) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def learn(name: str, seed: int, folder: Path, a: Amounts, start: Start) -> dict[
         line = curve(trained)
     else:
         before, trained = start.sft, preferred(name, where, seed, a, start)
-        line = on_the_way(folder, start, trained)
+        line = on_the_way(folder, start, trained, a.steps)
     found = answers(folder, start.problems, before, trained)
     first, last = found[before.label], found[trained.path.name]
     paired = compare(first, last).paired

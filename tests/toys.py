@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -13,7 +15,7 @@ from posttrain.config import Config
 from posttrain.errors import TrainingError
 from posttrain.forecast import Expected
 from posttrain.records import Problem, problems_to_table
-from posttrain.stage import Workspace
+from posttrain.stage import Parts, Workspace
 from posttrain.store import Checkpoint, Problems, Report, Samples, Scores, write_json
 
 
@@ -127,6 +129,72 @@ def where(config: TeacherConfig, work: Workspace, after: Problems | None = None)
     if config.teacher == "fails":
         raise TrainingError("the loss is NaN. Lower the learning rate.")
     return Problems(work.dir)
+
+
+class PartedConfig(Config):
+    n: int = 6
+    gate: str | None = Field(
+        None, json_schema_extra={"fingerprint": False}
+    )  # parts from the third on wait for this file
+    breaks: int | None = Field(None, json_schema_extra={"fingerprint": False})  # this part can't be made
+    journal: str | None = Field(None, json_schema_extra={"fingerprint": False})  # who made which part, a line each
+
+
+def _part_names(config: PartedConfig, inputs: Mapping[str, Any]) -> list[str]:
+    return [f"parts/{k}.json" for k in range(config.n)]
+
+
+def _make_part(config: PartedConfig, work: Workspace, name: str) -> None:
+    number = int(name.removeprefix("parts/").removesuffix(".json"))
+    print(f"making {number}", flush=True)
+    if number == config.breaks:
+        raise TrainingError("part has a hole. Mend it.")
+    while config.gate is not None and number >= 2 and not os.path.exists(config.gate):
+        time.sleep(0.02)
+    if config.journal is not None:
+        with open(config.journal, "a") as file:
+            file.write(f"{number} {os.getpid()}\n")
+    write_json(work.state / name, {"number": number, "noise": work.derive("noise", number)})
+
+
+def _make_parts(
+    config: PartedConfig, inputs: Mapping[str, Any], work: Workspace, names: Iterable[str]
+) -> Generator[str, None, None]:
+    for name in names:
+        _make_part(config, work, name)
+        yield name
+
+
+def parted(config: PartedConfig, work: Workspace) -> Problems:
+    """A stage whose work can be parted: the parts in one file."""
+    names = _part_names(config, {})
+    for name in names:
+        if not (work.state / name).exists():
+            _make_part(config, work, name)
+    work.write_json("all.json", [json.loads((work.state / name).read_text()) for name in names])
+    return Problems(work.dir)
+
+
+parted.parts = Parts(_part_names, _make_parts)  # type: ignore[attr-defined]
+
+
+def _die(
+    config: PartedConfig, inputs: Mapping[str, Any], work: Workspace, names: Iterable[str]
+) -> Generator[str, None, None]:
+    for name in names:
+        if name == "parts/0.json":
+            print("out of memory, says the driver", file=sys.stderr, flush=True)
+            os._exit(9)
+        time.sleep(60)
+        yield name
+
+
+def dying(config: PartedConfig, work: Workspace) -> Problems:
+    """Dies in its first part."""
+    return Problems(work.dir)
+
+
+dying.parts = Parts(_part_names, _die)  # type: ignore[attr-defined]
 
 
 def fills_the_disk(config: TeacherConfig, work: Workspace) -> Problems:

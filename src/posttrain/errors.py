@@ -12,6 +12,7 @@ PosttrainError
 ├── StoreError        an artifact can't be written or read
 │   ├── LockedError   another process holds the run
 │   └── DamagedError  a file's sha256 is not the one in its manifest
+├── ClusterError      a cluster can't be reached, or refuses a job
 ├── MissingExtraError an optional library is absent
 └── TrainingError     training stopped itself (NaN loss, no signal, engine lost)
 
@@ -75,6 +76,10 @@ class LockedError(StoreError):
 
 class DamagedError(StoreError):
     """A file is not what its manifest says."""
+
+
+class ClusterError(PosttrainError, RuntimeError):
+    """A cluster can't be reached, or refuses a job."""
 
 
 class MissingExtraError(PosttrainError, ImportError):

@@ -14,7 +14,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """How a stage's work is parted among devices or machines (its function's attribute `parts`).
+
+    A part is one file below the workspace's `state`. It is made alone, in any order, in any workspace with the stage's
+    seed, and comes out the same; a stage that finds it in its own workspace doesn't make it again.
+
+    names(config, inputs): all parts, relative to `state`; [] where this config can't be parted.
+    make(config, inputs, work, names): makes the parts named and yields each name when its file is whole.
+    """
+
+    names: Callable[[Any, Mapping[str, Any]], list[str]]
+    make: Callable[[Any, Mapping[str, Any], Workspace, Iterable[str]], Generator[str, None, None]]
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """A stage as its signature tells it. `version` enters the fingerprint: raise it when results change."""
 
@@ -51,6 +66,7 @@ class StageSpec:
     output: type[Artifact]
     version: int
     forecast: Callable[..., dict[str, Any]] | None
+    parts: Parts | None = None
 
 
 def stage_spec(name: str) -> StageSpec:
@@ -121,6 +137,7 @@ def spec_of(name: str, function: Callable[..., Artifact]) -> StageSpec:
         output=output,
         version=getattr(function, "version", 1),
         forecast=getattr(function, "forecast", None),
+        parts=getattr(function, "parts", None),
     )
 
 

@@ -83,12 +83,12 @@ def fits(page: Any) -> bool:
 def test_a_report_of_a_judged_sweep_is_drawn_and_fits(page: Any, page_of_report: str) -> None:
     page.goto(page_of_report)
     assert fits(page)
-    charts = page.locator("section:has(h2:text('Over checkpoints')) figure svg")
+    charts = page.locator("section:has(h2:has-text('Over checkpoints')) figure svg")
     assert charts.count() >= 4
     assert page.locator("svg .mark").count() == 1, "the best step is marked"
     band = page.locator("svg path.band").first
     assert band.evaluate("e => getComputedStyle(e).fill") not in ("none", "rgb(0, 0, 0)")
-    assert page.locator("section:has(h2:text('Judged')) table").count() >= 3
+    assert page.locator("section:has(h2:has-text('by scripted')) table").count() >= 3
     outside = page.evaluate("""() => [...document.querySelectorAll('svg')].filter(svg => {
       const box = svg.getBoundingClientRect();
       return [...svg.querySelectorAll('text')].some(t => t.getBoundingClientRect().left < box.left - 12);

@@ -33,8 +33,9 @@ def _half(share: float, n: int) -> str:
 def needed(root: Path, page: Path) -> str:
     """Problems for a paired difference: with one sample each, ω² is the share that differs less δ²."""
     del root, page
-    head = ("true difference", *(f"{share:.0%} of the problems differ" for share in CHANGED))
-    rows = [(f"{100 * delta:.0f} points", *(_count(delta, share) for share in CHANGED)) for delta in DIFFERENCES]
+    head = ("true difference", *(f"{100 * share:.0f} % of the problems differ" for share in CHANGED))
+    words = {delta: f"{100 * delta:.0f} point{'s' if delta > 0.01 else ''}" for delta in DIFFERENCES}
+    rows = [(words[delta], *(_count(delta, share) for share in CHANGED)) for delta in DIFFERENCES]
     return table(head, rows)
 
 

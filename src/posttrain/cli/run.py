@@ -30,6 +30,7 @@ def run(
     seed=2, sft.lr=1e-4 (a key of stage sft).
     """
     from posttrain.pipeline import Wishes, build_graph, load_recipe, plan_graph, reports, run_graph
+    from posttrain.pipeline.panes import panes_for
     from posttrain.pipeline.plan import describe
     from posttrain.pipeline.publishing import check_push, publish
     from posttrain.providers.keys import read_env
@@ -44,7 +45,13 @@ def run(
         for name, repo in targets.items():
             click.echo(f"then to the Hub: {name} → {repo}")
         return
-    result = run_graph(graph, folder, wishes, quiet=quiet, say=lambda line: click.echo(line))
+    panes = panes_for(quiet=quiet)
+    if graph.recipe.launch == "ray":
+        from posttrain.cluster.ray import run_on_ray
+
+        result = run_on_ray(graph, folder, wishes, say=panes.say)
+    else:
+        result = run_graph(graph, folder, wishes, quiet=quiet, say=panes.say, panes=panes)
     pages = reports(result)
     for name, page in pages.items():
         click.echo(f"{name}: {page}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.curate.config import CurateConfig
+from posttrain.curate.steps import Step
 from posttrain.forecast import SOLUTION_TOKENS, question_tokens
 
-# Seconds per row on one core of a server's CPU, rows of about 200 words. What is absent depends on the student or on an
-# embedding model, and is not known before.
+# Seconds per row on one core of a server's CPU, rows of about 200 words. What is absent depends on the student, and is
+# not known before.
 SECONDS = {
     "correct": 4e-4,
     "format": 4e-4,
@@ -24,7 +25,14 @@ SECONDS = {
     "near_duplicates": 1.5e-4,
     "decontaminate": 2e-4,
     "random": 1e-5,
+    "diversity": 1e-4,
+    "semantic_duplicates": 2e-4,
 }
+EMBEDDING = {
+    None: 0.0,
+    "minilm": 0.02,
+    "tfidf": 2e-4,
+}  # seconds per question, in one thread; None = nothing is embedded
 STARTUP = 1.0
 KEPT = 0.8  # of the rows, where nothing says how many
 
@@ -51,6 +59,13 @@ def curate_problems_forecast(config: CurateConfig, inputs: dict[str, Any]) -> di
     return found
 
 
+def _seconds(step: Step) -> float | None:
+    """Per row; None where it is not known."""
+    embedding = EMBEDDING.get(getattr(step.config, "embedding", None))
+    own = SECONDS.get(step.name)
+    return None if own is None or embedding is None else own + embedding
+
+
 def _total(counts: list[int | None]) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
@@ -64,7 +79,7 @@ def _kept(config: CurateConfig, rows: int | None) -> int | None:
 
 
 def _forecast(config: CurateConfig, rows: int | None, tokens: float) -> dict[str, Any]:
-    each = [SECONDS.get(step.name) for step in config.read()]
+    each = [_seconds(step) for step in config.read()]
     known = rows is not None and None not in each
     return {
         "seconds": STARTUP + (rows or 0) * sum(cost or 0 for cost in each) if known else None,

@@ -23,27 +23,14 @@ class Journal:
         self.path = path
         self.samples: dict[tuple[str, int], Sample] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        header = json.dumps({"key": key}) + "\n"
-        whole = self._read(header.encode())
+        header = _header(key)
+        whole, kept = _read(path, header.encode())
+        self.samples.update((sample.key, sample) for sample in kept)
         self._file: IO[bytes] = path.open("r+b" if whole else "wb")
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
             self._append(header)
-
-    def _read(self, header: bytes) -> int:
-        """Reads the samples of an earlier attempt; returns how many bytes of it are whole lines (0: start anew)."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return 0
-        if not content.startswith(header):
-            return 0
-        whole = content.rfind(b"\n") + 1
-        for line in content[len(header) : whole].splitlines():
-            sample = _from_row(json.loads(line))
-            self.samples[sample.key] = sample
-        return whole
 
     def add(self, sample: Sample) -> None:
         """Keeps a sample; one that is there already is left as it is."""
@@ -66,6 +53,27 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def read_journal(path: Path, key: str) -> list[Sample]:
+    """The samples of a journal that nobody writes now; none where it is of something else or is not there."""
+    return _read(path, _header(key).encode())[1]
+
+
+def _header(key: str) -> str:
+    return json.dumps({"key": key}) + "\n"
+
+
+def _read(path: Path, header: bytes) -> tuple[int, list[Sample]]:
+    """How many bytes of a journal are whole lines (0: start anew), and the samples in them."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return 0, []
+    if not content.startswith(header):
+        return 0, []
+    whole = content.rfind(b"\n") + 1
+    return whole, [_from_row(json.loads(line)) for line in content[len(header) : whole].splitlines()]
 
 
 def _to_row(sample: Sample) -> dict[str, Any]:

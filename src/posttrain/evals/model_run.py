@@ -12,7 +12,7 @@ from posttrain import __version__
 from posttrain.benchmarks import Benchmark, slug
 from posttrain.evals.answering import answers
 from posttrain.evals.config import AskingConfig
-from posttrain.evals.journal import Journal
+from posttrain.evals.journal import Journal, read_journal
 from posttrain.evals.likelihood import likelihood_answers
 from posttrain.evals.metrics import MEAN_LOGPROB
 from posttrain.prompts import get_template
@@ -44,9 +44,7 @@ class ModelRun:
 
     def answer(self, benchmark: Benchmark) -> list[Sample]:
         """All samples of the benchmark in the order of its problems, then index."""
-        seed = self.config.seed if self.config.seed is not None else self.work.derive("eval", benchmark.name)
-        facts = {"weights": self.digest, "benchmark": benchmark.fingerprint, "seed": seed}
-        key = fingerprint({**facts, "engine": self.config.engine, "dtype": self.config.dtype, "code": __version__})
+        seed, key = self._noise_and_key(benchmark)
         path = self.work.state / slug(self.model.label) / f"{benchmark.slug}.jsonl"
         n, total = benchmark.sampling.n, len(benchmark.problems) * benchmark.sampling.n
         began, tokens = time.monotonic(), 0
@@ -59,6 +57,11 @@ class ModelRun:
             bar.update(before)
             for start in range(0, len(benchmark.problems), self.config.block):
                 block = benchmark.problems[start : start + self.config.block]
+                part = read_journal(self.work.state / part_of(self.model, benchmark, start), key)
+                for sample in [s for s in part if s.key not in journal.samples]:
+                    journal.add(sample)
+                    correct += _is_correct(sample)
+                    bar.update(1, accuracy=correct / len(journal.samples))
                 if all((p.id, i) in journal.samples for p in block for i in range(n)):
                     continue
                 for sample in self._generate(dataclasses.replace(benchmark, problems=block), seed):
@@ -81,6 +84,25 @@ class ModelRun:
             }
         )
         return samples
+
+    def answer_part(self, benchmark: Benchmark, start: int) -> None:
+        """The block of problems that begins at `start`, into the journal of its part; what stands there is kept.
+
+        The block is answered in the same company as by `answer`, so it comes out the same wherever it is made.
+        """
+        seed, key = self._noise_and_key(benchmark)
+        block = dataclasses.replace(benchmark, problems=benchmark.problems[start : start + self.config.block])
+        with Journal(self.work.state / part_of(self.model, benchmark, start), key) as journal:
+            if len(journal.samples) < len(block.problems) * benchmark.sampling.n:
+                for sample in self._generate(block, seed):
+                    journal.add(sample)
+
+    def _noise_and_key(self, benchmark: Benchmark) -> tuple[int, str]:
+        """The seed of the answers, and what they are made from."""
+        seed = self.config.seed if self.config.seed is not None else self.work.derive("eval", benchmark.name)
+        facts = {"weights": self.digest, "benchmark": benchmark.fingerprint, "seed": seed}
+        key = fingerprint({**facts, "engine": self.config.engine, "dtype": self.config.dtype, "code": __version__})
+        return seed, key
 
     def _generate(self, benchmark: Benchmark, seed: int) -> Iterator[Sample]:
         if self.engine is None and self.serve is not None:
@@ -120,6 +142,11 @@ class ModelRun:
     def close(self) -> None:
         if self.engine is not None and self.serve is None:
             self.engine.close()
+
+
+def part_of(model: Checkpoint, benchmark: Benchmark, start: int) -> str:
+    """The file below `.work` with the answers to the block of problems that begins at `start`."""
+    return f"parts/{slug(model.label)}/{benchmark.slug}/{start:08d}.jsonl"
 
 
 def _kept(sample: Sample) -> Sample:

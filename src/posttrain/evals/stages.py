@@ -5,14 +5,12 @@ Imports no torch: engines are opened inside the function.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from posttrain.benchmarks import Benchmark, from_problems, get_benchmark, slug
-from posttrain.engines.base import Sampling
-from posttrain.errors import RecipeError
+from posttrain.benchmarks import Benchmark, slug
+from posttrain.evals.chosen import check_names, chosen_benchmarks, weights_digest
 from posttrain.evals.comparison import MAX_UNDECIDED
 from posttrain.evals.config import AskingConfig, EvalConfig
 from posttrain.evals.external import run_suites
@@ -20,13 +18,13 @@ from posttrain.evals.forecast import forecast
 from posttrain.evals.likelihood import CHOICE, NORMALISED_CHOICE
 from posttrain.evals.metrics import lengths, measure, share
 from posttrain.evals.model_run import ModelRun
+from posttrain.evals.sharding import make_parts, part_names
 from posttrain.evals.sweep import step_of, with_checkpoints
 from posttrain.evals.table import percent
 from posttrain.records import Sample, samples_to_tables
-from posttrain.stage import Workspace
+from posttrain.stage import Parts, Workspace
 from posttrain.stats import estimate_accuracy
-from posttrain.store import Checkpoint, Problems, Scores, digest_files, fingerprint, sha256_file
-from posttrain.store.manifest import data_files
+from posttrain.store import Checkpoint, Problems, Scores
 
 SCORES_VERSION = 1
 
@@ -86,62 +84,7 @@ def _add_suites(
 
 
 evaluate.forecast = forecast  # type: ignore[attr-defined]
-
-
-def chosen_benchmarks(config: AskingConfig, problems: Problems | None, *, may_be_none: bool = False) -> list[Benchmark]:
-    """The benchmarks a config asks for, with its template, sampling and grading in place of their own where given.
-
-    RecipeError for none, unless that is allowed, and for two of one name.
-    """
-    chosen: list[Benchmark] = []
-    if problems is not None:
-        chosen.append(
-            from_problems(
-                problems,
-                config.split,
-                template=config.template or "chat",
-                grading=config.grading,
-                system=config.system,
-                shots=config.shots,
-                limit=config.limit,
-            )
-        )
-    chosen += [
-        get_benchmark(
-            name,
-            template=config.template,
-            grading=config.grading,
-            system=config.system,
-            shots=config.shots or None,
-            limit=config.limit,
-        )
-        for name in config.benchmarks
-    ]
-    if not chosen and not may_be_none:
-        raise RecipeError("there is nothing to evaluate on. Add problems: …, or benchmarks: [gsm8k].")
-    check_names([b.name for b in chosen], "benchmarks")
-    return [b if b.likelihood else dataclasses.replace(b, sampling=_sampling(config, b.sampling)) for b in chosen]
-
-
-def _sampling(config: AskingConfig, default: Sampling) -> Sampling:
-    names = ("n", "temperature", "top_p", "top_k", "min_p", "max_tokens")
-    return dataclasses.replace(default, **{k: v for k in names if (v := getattr(config, k)) is not None})
-
-
-def check_names(names: Sequence[str], what: str) -> None:
-    """Folders are named after these, so two of one name would overwrite each other."""
-    slugs = [slug(n) for n in names]
-    twice = sorted({n for n, s in zip(names, slugs, strict=True) if slugs.count(s) > 1})
-    if twice:
-        raise RecipeError(f"two {what} of this evaluation are called {twice[0]!r}. Give each its own name.")
-
-
-def weights_digest(checkpoint: Checkpoint) -> str:
-    """What answers: a digest of the model's files, or of its hub name and revision."""
-    if not checkpoint.model_dir.is_dir():
-        return fingerprint({"hub": str(checkpoint.path), "revision": checkpoint.revision})
-    folder = checkpoint.model_dir
-    return digest_files({name: sha256_file(folder / name) for name in data_files(folder)})
+evaluate.parts = Parts(part_names, make_parts)  # type: ignore[attr-defined]
 
 
 def entry_of(

@@ -23,7 +23,7 @@ CPU_SAMPLING = 1.5e10  # operations per second and core
 PRODUCTS = 1.66  # training's products against the square ones that are measured
 BETWEEN = 9.5e3  # what a token costs in a layer beside the products, as so many operations per hidden unit
 PER_LOGIT = 340.0  # … and for each word of the vocabulary: softmax and its gradient
-AMX = 5.0  # bfloat16 products against float32 ones, where the processor has tiles for them
+AMX = 2.35  # bfloat16 products against float32 ones, where the processor has tiles for them; all else takes half
 UPDATE = 1e-9  # seconds of the optimizer per trained weight
 UPDATE_CALL = 1.5e-3  # … and of a step whatever its size
 GPU_UPDATE = 3e-11  # … on a GPU: 28 bytes read and written at a terabyte per second
@@ -48,9 +48,11 @@ def training_seconds(shape: Shape, tokens: float, dtype: str = "float32") -> flo
     if on_gpu():
         return 6 * shape.working * tokens / _gpu_speed(dtype)
     speed = core_speed() * threads()
-    products = PRODUCTS * (AMX if dtype == "bfloat16" and _has_amx() else 1.0)
+    products = 6 * shape.working / PRODUCTS
     between = BETWEEN * shape.layers * shape.hidden + PER_LOGIT * shape.vocabulary
-    return (6 * shape.working / products + between) * tokens / speed
+    if dtype == "bfloat16" and _has_amx():
+        products, between = products / AMX, between / 2
+    return (products + between) * tokens / speed
 
 
 def _gpu_speed(dtype: str) -> float:
@@ -147,8 +149,8 @@ def sampling_bytes(shape: Shape, tokens: float, dtype: str = "float32") -> float
 
 
 def sampler_bytes(shape: Shape, tokens: float, dtype: str) -> float:
-    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`, in
-    the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
+    """What sampling holds beside the trainer's weights: them in the engine's layout, and keys and values of `tokens`,
+    in the precision that it computes in (on a CPU float32 stands between bfloat16 products)."""
     width = 2 if dtype == "bfloat16" and on_gpu() else 4
     return width * (shape.parameters + shape.kv_values * tokens)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from posttrain.hub.mirror import find
 from posttrain.models.base import BASE, is_adapter, read_base
-from posttrain.models.known import known_config
 from posttrain.models.config import TinyConfig
+from posttrain.models.known import known_config
 
 
 @dataclass(frozen=True, slots=True)

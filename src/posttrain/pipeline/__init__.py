@@ -1,6 +1,6 @@
 """From recipe to artifacts: the graph, its forecast, and the executor. Knows no torch."""
 
-from posttrain.pipeline.executor import RunResult, reports, run_graph
+from posttrain.pipeline.executor import RunResult, reports, run_graph, run_node
 from posttrain.pipeline.graph import Graph, Node, build_graph
 from posttrain.pipeline.make import Made, run_stage
 from posttrain.pipeline.plan import Planned, plan_graph
@@ -22,6 +22,7 @@ __all__ = [
     "plan_graph",
     "reports",
     "run_graph",
+    "run_node",
     "run_stage",
     "shipped_recipes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -45,3 +46,8 @@ def _parse(name: str) -> Device:
             f"devices: there is no {name}; this machine shows {len(listed)} GPUs. `posttrain doctor` lists them."
         )
     return Device(name, "cuda", listed[index])
+
+
+def environment_of(device: Device) -> dict[str, str]:
+    """The environment of a process on `device`."""
+    return dict(os.environ) if device.visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": device.visible}

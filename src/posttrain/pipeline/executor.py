@@ -12,6 +12,7 @@ from posttrain.pipeline.devices import Device, devices_for
 from posttrain.pipeline.graph import Graph, Node
 from posttrain.pipeline.make import Again, Made, Outcome, make, standing
 from posttrain.pipeline.order import Order
+from posttrain.pipeline.panes import Panes, Unwatched
 from posttrain.pipeline.side_by_side import run_side_by_side
 from posttrain.pipeline.wishes import Wishes
 from posttrain.store import Artifact, Manifest
@@ -38,21 +39,21 @@ def run_graph(
     *,
     quiet: bool = False,
     say: Say = print,
+    panes: Panes | None = None,
 ) -> RunResult:
     """Makes what is wanted of `graph` below `run`; reuses what is finished, resumes what was interrupted.
 
-    say: gets one line per stage. quiet: the stages themselves say nothing.
+    say: gets one line per stage. quiet: the stages themselves say nothing. panes: show what stages say that run side by
+    side (None: their logs have it).
     DriftError where a stage was made from something else, LockedError if another process works in this run. An error of
     a stage carries a note that names the stage.
     """
     wishes = wishes or Wishes()
-    wanted, again = wishes.wanted(graph), wishes.again(graph)
+    again = wishes.again(graph)
     devices = devices_for(graph.recipe.devices)
     require(graph.recipe.tracking)
-    result = RunResult(run, {}, [name for name in graph.nodes if name not in wanted], graph.recipe.tracking)
     with locked(run) as lock:
-        _reuse_ancestors(graph, wanted, result)
-        nodes = [graph.nodes[name] for name in wanted]
+        nodes, result = begin_run(graph, run, wishes)
         if len(devices) == 1:
             for node in nodes:
                 result.made[node.name] = _here(node, result, again.get(node.name, "never"), devices[0], quiet)
@@ -63,18 +64,38 @@ def run_graph(
                 result.made[node.name] = made
                 say(line_of(node, made, graph))
 
-            run_side_by_side(
-                nodes,
-                devices,
-                lock=lock,
-                logs=run / "logs",
-                order=lambda node: order_of(node, result),
-                again=lambda node: again.get(node.name, "never"),
-                ready=lambda node: all(name in result.made for name in node.needs),
-                done=done,
-                say=say,
-            )
+            with panes or Unwatched(say) as watched:
+                run_side_by_side(
+                    nodes,
+                    devices,
+                    lock=lock,
+                    logs=run / "logs",
+                    order=lambda node: order_of(node, result),
+                    again=lambda node: again.get(node.name, "never"),
+                    ready=lambda node: all(name in result.made for name in node.needs),
+                    done=done,
+                    panes=watched,
+                )
     return result
+
+
+def run_node(graph: Graph, run: Path, name: str, *, again: Again = "never") -> Made:
+    """Makes one node, whose inputs must be finished, while other processes may make others of the same run.
+
+    Only the node's own folder is locked. Errors as in `run_graph`.
+    """
+    require(graph.recipe.tracking)
+    (node,), result = begin_run(graph, run, Wishes(only=name))
+    return _here(node, result, again, Device("auto", "auto", None), quiet=False)
+
+
+def begin_run(graph: Graph, run: Path, wishes: Wishes) -> tuple[list[Node], RunResult]:
+    """The nodes to make, in order, and a result that holds what stands before them. RecipeError where that is not
+    finished."""
+    wanted = wishes.wanted(graph)
+    result = RunResult(run, {}, [name for name in graph.nodes if name not in wanted], graph.recipe.tracking)
+    _reuse_ancestors(graph, wanted, result)
+    return [graph.nodes[name] for name in wanted], result
 
 
 def order_of(node: Node, result: RunResult) -> Order:

@@ -26,6 +26,8 @@ from posttrain.store.versions import set_aside
 
 Outcome = Literal["made", "resumed", "reused"]
 Again = Literal["never", "if inputs changed", "always"]
+# Has the parts named made elsewhere, into the workspace's state; told the lock of the stage's folder too.
+Share = Callable[[Order, Workspace, list[str], int], None]
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,19 @@ def make(
     quiet: bool = False,
     again: Again = "never",
     announce: Callable[[Outcome], None] = lambda outcome: None,
+    share: Share | None = None,
 ) -> Made:
     """`run_stage` with everything opened.
 
     again: "always" makes it again, "if inputs changed" does so where nothing else differs; what was there is set aside.
     announce: is told what is going to happen before it does.
+    share: has the parts that are missing made elsewhere before the stage's function runs and finds them.
     """
     started = time.monotonic()
     facts = order.facts()
-    aside = _set_aside(order.directory, facts, again)
+    aside = put_aside(order.directory, facts, again)
     standing(order.directory, facts)  # refuse before a lock file is put into somebody else's folder
-    with locked(order.directory):
+    with locked(order.directory) as lock:
         manifest = standing(order.directory, facts)
         if manifest is not None and manifest.status == "finished":
             announce("reused")
@@ -99,7 +103,7 @@ def make(
                 stood.verify(artifact.path)
         outcome: Outcome = "made" if manifest is None else "resumed"
         announce(outcome)
-        summary = _attempt(order, facts, manifest, device, quiet)
+        summary = _attempt(order, facts, manifest, device, quiet, share, lock)
     return Made(order.artifact, outcome, time.monotonic() - started, summary, aside)
 
 
@@ -122,7 +126,8 @@ def standing(directory: Path, facts: Mapping[str, Any]) -> Manifest | None:
     )
 
 
-def _set_aside(directory: Path, facts: Mapping[str, Any], again: Again) -> Path | None:
+def put_aside(directory: Path, facts: Mapping[str, Any], again: Again) -> Path | None:
+    """Moves away what is to be made again; returns where it went."""
     if again == "never" or not directory.exists():
         return None
     with locked(directory):  # nobody may be working in what is moved
@@ -136,7 +141,13 @@ def _set_aside(directory: Path, facts: Mapping[str, Any], again: Again) -> Path 
 
 
 def _attempt(
-    order: Order, facts: dict[str, Any], earlier: Manifest | None, device: str, quiet: bool
+    order: Order,
+    facts: dict[str, Any],
+    earlier: Manifest | None,
+    device: str,
+    quiet: bool,
+    share: Share | None,
+    lock: int,
 ) -> Mapping[str, Any]:
     """Runs the stage's function and seals its folder; returns the summary."""
     directory = order.directory
@@ -147,6 +158,8 @@ def _attempt(
         manifest.write(directory)
         work = Workspace(directory, seed=order.seed, device=device, quiet=quiet, tracking=order.tracking)
         with work.metrics, work.closing:
+            if share is not None and (missing := missing_parts(order, work)):
+                share(order, work, missing, lock)
             made = order.spec.function(order.config, **order.inputs, work=work)
         assert isinstance(made, order.spec.output), f"{order.spec.name} returned {made!r}, not {order.spec.output}"
         _discard_temporaries(directory)
@@ -167,6 +180,12 @@ def _attempt(
     return manifest.summary
 
 
+def missing_parts(order: Order, work: Workspace) -> list[str]:
+    """The parts of the stage's work that nobody has made yet; none where it can't be parted."""
+    names = order.spec.parts.names(order.config, order.inputs) if order.spec.parts is not None else []
+    return [name for name in names if not (work.state / name).exists()]
+
+
 def _begin(order: Order, facts: dict[str, Any], earlier: Manifest | None) -> Manifest:
     return Manifest(
         stage=order.spec.name,
@@ -175,14 +194,7 @@ def _begin(order: Order, facts: dict[str, Any], earlier: Manifest | None) -> Man
         fingerprint=fingerprint(facts),
         facts=facts,
         config=order.config.model_dump(mode="json"),
-        inputs={
-            name: [
-                _describe(a, f["digest"], order.directory) for a, f in zip(given, facts["inputs"][name], strict=True)
-            ]
-            if isinstance(given, list)
-            else _describe(given, facts["inputs"][name]["digest"], order.directory)
-            for name, given in order.inputs.items()
-        },
+        inputs=described(order, facts),
         seed=order.seed,
         started=earlier.started if earlier else _now(),
         attempts=earlier.attempts + 1 if earlier else 1,
@@ -190,6 +202,16 @@ def _begin(order: Order, facts: dict[str, Any], earlier: Manifest | None) -> Man
         versions=library_versions(),
         hardware=hardware(),
     )
+
+
+def described(order: Order, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the inputs: names, kinds, paths, digests."""
+    return {
+        name: [_describe(a, f["digest"], order.directory) for a, f in zip(given, facts["inputs"][name], strict=True)]
+        if isinstance(given, list)
+        else _describe(given, facts["inputs"][name]["digest"], order.directory)
+        for name, given in order.inputs.items()
+    }
 
 
 def _describe(given: Artifact, digest: str, directory: Path) -> dict[str, str]:

@@ -7,9 +7,9 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -18,7 +18,10 @@ from posttrain.errors import RecipeError, did_you_mean
 from posttrain.pipeline.publishing import PushPlan
 from posttrain.tracking import SINKS
 
-TOP = ("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking", "push")
+TOP = (
+    *("name", "seed", "model", "vars", "matrix", "stages", "options", "smoke", "devices", "tracking"),
+    *("launch", "ray", "slurm", "push"),
+)
 _NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
@@ -43,6 +46,8 @@ class RecipeFile(Config):
     smoke: overrides for --smoke; null takes a key away.
     devices: e.g. [cuda:0, cuda:1]; default: every GPU there is, else wherever a stage likes to run.
     tracking: trackers that are given the metrics beside metrics.jsonl, e.g. [wandb].
+    launch: where stages run: local (the devices of this machine) or ray (a cluster, settings under `ray`).
+    slurm: what jobs ask for where stages run on a cluster (posttrain.cluster.slurm has the keys).
     push: what goes to the Hub when everything is made; a smoke run sends nothing.
     """
 
@@ -56,6 +61,9 @@ class RecipeFile(Config):
     smoke: dict[str, Any] = Field(default_factory=dict)
     devices: list[str] | None = None
     tracking: list[str] = Field(default_factory=list)
+    launch: Literal["local", "ray"] = "local"
+    ray: dict[str, Any] = Field(default_factory=dict)
+    slurm: dict[str, Any] = Field(default_factory=dict)
     push: PushPlan | None = None
 
     @field_validator("name")
@@ -121,6 +129,9 @@ class Recipe:
     devices: list[str] | None
     tracking: tuple[str, ...]
     source: str
+    launch: str = "local"
+    ray: Mapping[str, Any] = field(default_factory=dict)
+    slurm: Mapping[str, Any] = field(default_factory=dict)
     push: PushPlan | None = None
 
 
@@ -140,7 +151,7 @@ def parse_recipe(
     """`load_recipe` of a mapping; `source` is what errors call it."""
     changed: dict[str, Any] = copy.deepcopy(dict(values))
     where = f"recipe {source}"
-    for key in ("stages", "vars", "matrix", "options", "smoke"):
+    for key in ("stages", "vars", "matrix", "options", "smoke", "ray"):
         if not isinstance(changed.get(key, {}), dict):
             raise RecipeError(f"{where}: '{key}' is {changed[key]!r}; it must be a mapping.")
     overrides = _choose(changed, list(overrides), where, smoke=smoke)
@@ -159,9 +170,19 @@ def parse_recipe(
     # Only `here` is known inside the variables themselves: they don't name each other.
     variables = {**here, **{name: _placed(value, here) for name, value in own.items()}}
     _refuse_clashes(where, variables, file)
-    push = None if smoke else file.push
     return Recipe(
-        file.name, file.seed, variables, file.matrix, file.stages, file.devices, tuple(file.tracking), source, push
+        name=file.name,
+        seed=file.seed,
+        variables=variables,
+        matrix=file.matrix,
+        stages=file.stages,
+        devices=file.devices,
+        tracking=tuple(file.tracking),
+        source=source,
+        launch=file.launch,
+        ray=file.ray,
+        slurm=file.slurm,
+        push=None if smoke else file.push,
     )
 
 

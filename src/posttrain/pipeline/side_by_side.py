@@ -1,9 +1,11 @@
-"""Independent stages side by side: one process per stage, one stage per device at a time, a log file for each."""
+"""Independent stages side by side: one process per stage, one stage per device at a time, a log file for each.
+
+A stage whose work can be parted gets its share of the free devices, and a process on each of them makes parts for it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,20 +16,23 @@ from typing import IO
 
 import posttrain.errors
 from posttrain.errors import PosttrainError
-from posttrain.pipeline.devices import Device
+from posttrain.pipeline.devices import Device, environment_of
 from posttrain.pipeline.graph import Node
+from posttrain.pipeline.jobs import job_of
 from posttrain.pipeline.make import Again, Made
 from posttrain.pipeline.order import Order
-from posttrain.pipeline.worker import job_of, outcome_path
+from posttrain.pipeline.panes import Panes
+from posttrain.pipeline.parts import described, shard_log
+from posttrain.pipeline.worker import outcome_path
 
 POLL = 0.02  # seconds between looks at the processes
-GRACE = 5.0  # seconds between asking a process to stop and killing it
+GRACE = 10.0  # seconds between asking a process to stop and killing it
 
 
 @dataclass
 class _Job:
     node: Node
-    device: Device
+    devices: list[Device]
     order: Order
     process: subprocess.Popen[bytes]
     log: Path
@@ -44,9 +49,9 @@ def run_side_by_side(
     again: Callable[[Node], Again],
     ready: Callable[[Node], bool],
     done: Callable[[Node, Made], None],
-    say: Callable[[str], None],
+    panes: Panes,
 ) -> None:
-    """Runs every node as soon as it is `ready` and a device is free.
+    """Runs every node as soon as it is `ready` and a device is free; `panes` show what the processes say.
 
     lock: the run's lock descriptor, inherited by the processes, so that the run stays locked while any of them lives.
     When a stage fails, nothing new is started, those that run may finish, and the first failure is raised.
@@ -57,22 +62,29 @@ def run_side_by_side(
     logs.mkdir(exist_ok=True)
     try:
         while running or (waiting and not failures):
-            for node in [n for n in waiting if ready(n)] if not failures else []:
+            able = [n for n in waiting if ready(n)] if not failures else []
+            for rank, node in enumerate(able):
                 if not free:
                     break
                 waiting.remove(node)
-                job = _start(node, free.pop(0), order(node), again(node), lock, logs)
+                given = [free.pop(0) for _ in range(_share_of(node, len(free), len(able) - rank))]
+                for name, log in _logs(node, len(given), logs).items():
+                    panes.follow(name, log)
+                job = _start(node, given, order(node), again(node), lock, logs)
                 running.append(job)
-                say(f"{node.name} … on {job.device.name}, log {job.log}")
+                panes.say(f"{node.name} … on {', '.join(d.name for d in given)}, log {job.log}")
             time.sleep(POLL)
+            panes.look()
             for job in [j for j in running if j.process.poll() is not None]:
                 running.remove(job)
-                free.append(job.device)
+                free.extend(job.devices)
+                for name in _logs(job.node, len(job.devices), logs):
+                    panes.drop(name)
                 result = _result(job)
                 if isinstance(result, Made):
                     done(job.node, result)
                 else:
-                    say(f"{job.node.name} failed, log {job.log}")
+                    panes.say(f"{job.node.name} failed, log {job.log}")
                     failures.append((job.node, result))
     finally:
         _stop([job.process for job in running])
@@ -85,10 +97,19 @@ def run_side_by_side(
         raise error
 
 
-def _start(node: Node, device: Device, order: Order, again: Again, lock: int, logs: Path) -> _Job:
-    environment = dict(os.environ)
-    if device.visible is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = device.visible
+def _logs(node: Node, devices: int, logs: Path) -> dict[str, Path]:
+    """By what people call them: the stage's own, and those of the processes that make its parts."""
+    own = logs / f"{node.name}.log"
+    parts = {f"{node.name}/{k}": shard_log(own, k) for k in range(1, devices + 1)} if devices > 1 else {}
+    return {node.name: own, **parts}
+
+
+def _share_of(node: Node, free: int, able: int) -> int:
+    """How many of the free devices a stage gets when `able` stages could start now."""
+    return max(1, free // able) if node.spec.parts is not None else 1
+
+
+def _start(node: Node, devices: list[Device], order: Order, again: Again, lock: int, logs: Path) -> _Job:
     log = logs / f"{node.name}.log"
     outcome_path(log).unlink(missing_ok=True)
     with log.open("ab") as sink:
@@ -97,12 +118,13 @@ def _start(node: Node, device: Device, order: Order, again: Again, lock: int, lo
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=sink,
-            env=environment,
+            env=environment_of(devices[0]),
             pass_fds=[lock],
         )
     assert process.stdin is not None
-    _send(process.stdin, json.dumps(job_of(order, device.kind, again)).encode())
-    return _Job(node, device, order, process, log, time.monotonic())
+    job = {**job_of(order, devices[0].kind, again), "devices": described(devices)}
+    _send(process.stdin, json.dumps(job).encode())
+    return _Job(node, devices, order, process, log, time.monotonic())
 
 
 def _send(pipe: IO[bytes], data: bytes) -> None:

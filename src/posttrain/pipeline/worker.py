@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from posttrain.config import parse
 from posttrain.errors import PosttrainError
-from posttrain.pipeline.make import Again, make
-from posttrain.pipeline.order import Order
-from posttrain.stage import stage_spec
-from posttrain.store import Artifact, write_json
-from posttrain.store.artifacts import packed, unpacked
+from posttrain.pipeline.devices import Device
+from posttrain.pipeline.jobs import order_of
+from posttrain.pipeline.make import make
+from posttrain.pipeline.parts import share_among
+from posttrain.store import write_json
 
 
 def outcome_path(log: Path) -> Path:
@@ -21,42 +21,18 @@ def outcome_path(log: Path) -> Path:
     return log.with_suffix(".outcome.json")
 
 
-def job_of(order: Order, device: str, again: Again) -> dict[str, Any]:
-    """An order as JSON-able values; `order_of` reads it back."""
-    return {
-        "stage": order.spec.name,
-        "config": order.config.model_dump(mode="json", exclude_unset=True),
-        "inputs": {
-            name: [packed(a) for a in given] if isinstance(given, list) else packed(given)
-            for name, given in order.inputs.items()
-        },
-        "directory": str(order.directory),
-        "seed": order.seed,
-        "label": order.label,
-        "tracking": list(order.tracking),
-        "device": device,
-        "again": again,
-    }
-
-
-def order_of(job: dict[str, Any]) -> Order:
-    """The order that `job_of` packed."""
-    spec = stage_spec(job["stage"])
-    inputs: dict[str, Artifact | list[Artifact]] = {
-        name: [unpacked(a) for a in given] if isinstance(given, list) else unpacked(given)
-        for name, given in job["inputs"].items()
-    }
-    config = parse(spec.config, job["config"], f"stage '{job['stage']}'")
-    tracking = tuple(job["tracking"])
-    return Order(spec, config, inputs, Path(job["directory"]), job["seed"], job["label"], tracking)
-
-
 def main() -> None:
     """Exit code 0, or 2 for an error meant for the user; anything else leaves its traceback in the log."""
+    # Ctrl-C reaches the whole group: the parent ends us, and we end well those who help us. A handler, not SIG_IGN:
+    # that would be inherited by every program that a stage starts.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log = Path(sys.argv[1])
     job = json.load(sys.stdin)
+    devices = [Device(**one) for one in job["devices"]]
+    share = functools.partial(share_among, devices, log) if len(devices) > 1 else None
     try:
-        made = make(order_of(job), device=job["device"], again=job["again"])
+        made = make(order_of(job), device=job["device"], again=job["again"], share=share)
     except PosttrainError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         write_json(outcome_path(log), {"error": type(error).__name__, "message": str(error)})

@@ -68,8 +68,11 @@ class DPOConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _one_length(self) -> DPOConfig:
-        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
-            raise ValueError(f"dpo is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
+        if self.launch.world > 1 and self.launch.strategy == "zero3":
+            raise ValueError(
+                "dpo asks the starting weights before it trains, and zero3 cuts them in parts as it reads them. Set "
+                "launch.strategy: fsdp2, or zero2"
+            )
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
         return self

@@ -47,8 +47,8 @@ class Ballast:
         with self._lock:
             if self._given_up:
                 raise StoreError(
-                    f"the disk of {self.path.parent} is full. Every reply is kept, and nothing more was sent: free some "
-                    "space and run the same command again."
+                    f"the disk of {self.path.parent} is full. Every reply is kept, and nothing more was sent: free "
+                    "some space and run the same command again."
                 )
             if size > self.size and self._able:
                 self._grow(size)

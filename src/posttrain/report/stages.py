@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def report(config: ReportConfig, of: list[Scores], work: Workspace, judged: list[Judgements] | None = None) -> Report:
     """Reads evaluations and what made their models; generates nothing and loads no model.
 
-    of: evaluations and sweeps. judged: what judges say of them.
+    of: evaluations and sweeps.
+    judged: what judges say of them.
     """
     from posttrain.report.html import render_html
     from posttrain.report.markdown import write_markdown

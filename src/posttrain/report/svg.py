@@ -19,7 +19,7 @@ def line_chart(panel: Panel, width: int = 440, height: int = 220) -> Markup:
     ys = [y for s in panel.series for y in (*s.ys, *s.low, *s.high)]
     x_ticks = nice_ticks(min(xs), max(xs), 6)
     if max(xs) > min(xs) and all(float(x).is_integer() for x in xs):  # steps: there is none between two
-        x_ticks = [x for x in x_ticks if float(x).is_integer()]
+        x_ticks = [x for x in x_ticks if math.isclose(x, round(x), abs_tol=1e-9)]
     # A share is drawn from 0, and one that is 0 all along still has an axis that says so.
     if panel.share:
         y_ticks = nice_ticks(0.0, max(*ys, 0.04), 5)

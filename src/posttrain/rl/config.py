@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -95,6 +95,8 @@ class CorrectionConfig(Config):
 
 class RLConfig(TrainingConfig):
     """Groups of rollouts, group advantages, an objective: docs/algorithms.md."""
+
+    dealt: ClassVar[str] = "prompts"
 
     algorithm: AlgorithmName | None = None
     """A row of `posttrain algorithms`: sets the keys below that are not set themselves."""

@@ -65,3 +65,25 @@ def _describe(path: Path) -> str:
         return f"process {holder['pid']} on {holder['host']} (or one it started) since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"  # it has the lock and is about to write its name
+
+
+def working(folder: Path) -> str | None:
+    """Who works in `folder`, in words: a living process of this machine that its lock file names. None for nobody, and
+    for one of another machine, who can not be asked.
+
+    The lock itself is not tried: that would be in the way of one who is about to take it.
+    """
+    try:
+        holder = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        pid, host, since = int(holder["pid"]), str(holder["host"]), str(holder["since"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if host != socket.gethostname():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # another user's process: it lives
+    return f"process {pid} here, since {since}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from posttrain.prompts import worked
@@ -16,8 +17,7 @@ from posttrain.traces.copying import need_solution, slipped
 from posttrain.traces.rows import Asked
 
 if TYPE_CHECKING:
-    from posttrain.engines.base import Engine, Prompt, Sampling
-    from posttrain.prompts import Template
+    from posttrain.engines.base import Engine
     from posttrain.stage import Workspace
     from posttrain.store import Checkpoint
     from posttrain.traces.config import TracesConfig
@@ -42,79 +42,96 @@ def model_replies(
     config: TracesConfig, model: Checkpoint, chosen: Sequence[Problem], first: int, work: Workspace
 ) -> Iterator[tuple[Asked, Reply]]:
     """The answers of `model`, by the engine asked for; finished blocks are kept for a resume."""
-    from posttrain.engines.base import Sampling
     from posttrain.evals.answering import unique_by_id
-    from posttrain.evals.engines import open_engine
-    from posttrain.prompts import get_template
 
     by_id = unique_by_id(chosen)
-    template = get_template(config.template, system=config.system)
-    sampling = Sampling(
-        n=config.samples,
-        temperature=1.0 if config.temperature is None else config.temperature,
-        top_p=config.top_p or 1.0,
-        max_tokens=config.max_tokens or 1024,
-    )
-    engine: Engine | None = None
-    tokenizer: Any = None
-    try:
-        with work.progress(len(chosen) * config.samples, f"asking {model.label}", "answers") as bar:
-            for start in range(0, len(chosen), BLOCK):
-                kept = work.state / "answers" / f"{start:08d}.json"
-                if not kept.exists():
-                    if engine is None:
-                        engine, tokenizer = open_engine(
-                            model,
-                            config.engine,
-                            dtype=config.dtype,
-                            device=work.device,
-                            batch=config.max_batch,
-                            vllm=config.vllm,
-                            logs=work.state / "vllm",
-                        )
-                    block = chosen[start : start + BLOCK]
-                    found = _answers(engine, tokenizer, block, template, sampling, config, work, model.label)
-                    with write_atomic(kept) as file:
-                        file.write(json.dumps([dataclasses.asdict(reply) for reply in found]).encode())
-                for values in json.loads(kept.read_text(encoding="utf-8")):
-                    reply = Reply(**values)
-                    bar.update(1)
-                    yield Asked(by_id[reply.key], "local", first + reply.sample), reply
-    finally:
-        if engine is not None:
-            engine.close()
+    with (
+        closing(Answering(config, model, work)) as answering,
+        work.progress(len(chosen) * config.samples, f"asking {model.label}", "answers") as bar,
+    ):
+        for name, block in blocks_of(chosen).items():
+            kept = work.state / name
+            if not kept.exists():
+                answering.write(block, name)
+            for values in json.loads(kept.read_text(encoding="utf-8")):
+                reply = Reply(**values)
+                bar.update(1)
+                yield Asked(by_id[reply.key], "local", first + reply.sample), reply
 
 
-def _answers(
-    engine: Engine,
-    tokenizer: Any,
-    problems: Sequence[Problem],
-    template: Template,
-    sampling: Sampling,
-    config: TracesConfig,
-    work: Workspace,
-    label: str,
-) -> list[Reply]:
-    from posttrain.engines.base import Prompt
-    from posttrain.evals.answering import response_text, with_stops
+def blocks_of(chosen: Sequence[Problem]) -> dict[str, Sequence[Problem]]:
+    """The blocks in which problems are asked, by the file below `.work` that keeps the answers."""
+    return {f"answers/{start:08d}.json": chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK)}
 
-    stopping = with_stops(sampling, template, tokenizer)
 
-    def prompts() -> Iterator[Prompt]:
-        for problem in problems:
-            ids = tuple(template.prompt_ids(put(config, problem.question), tokenizer))
-            yield Prompt(problem.id, ids, work.derive("answer", problem.id))
+class Answering:
+    """A model's answers, block by block; the engine is opened for the first one that is missing."""
 
-    found = []
-    for completion in engine.generate(prompts(), stopping):
-        text = response_text(completion, tokenizer, template, stopping)
-        cut = completion.finish_reason == "length"
-        reply = _reply(completion.key, completion.index, text, label, cut=cut)
-        prompt, sampled = len(completion.prompt_ids), len(completion.token_ids)
-        found.append(
-            dataclasses.replace(reply, prompt_tokens=prompt, completion_tokens=sampled, seconds=completion.seconds)
+    def __init__(self, config: TracesConfig, model: Checkpoint, work: Workspace) -> None:
+        from posttrain.engines.base import Sampling
+        from posttrain.prompts import get_template
+
+        self.config = config
+        self.model = model
+        self.work = work
+        self.template = get_template(config.template, system=config.system)
+        self.sampling = Sampling(
+            n=config.samples,
+            temperature=1.0 if config.temperature is None else config.temperature,
+            top_p=config.top_p or 1.0,
+            max_tokens=config.max_tokens or 1024,
         )
-    return sorted(found, key=lambda reply: (reply.key, reply.sample))
+        self.engine: Engine | None = None
+        self.tokenizer: Any = None
+
+    def write(self, block: Sequence[Problem], name: str) -> None:
+        """Answers a block into the file `name` below the workspace's state."""
+        found = self._answers(block)
+        with write_atomic(self.work.state / name) as file:
+            file.write(json.dumps([dataclasses.asdict(reply) for reply in found]).encode())
+
+    def _answers(self, problems: Sequence[Problem]) -> list[Reply]:
+        from posttrain.engines.base import Prompt
+        from posttrain.evals.answering import response_text, with_stops
+
+        engine = self._opened()
+        stopping = with_stops(self.sampling, self.template, self.tokenizer)
+
+        def prompts() -> Iterator[Prompt]:
+            for problem in problems:
+                ids = tuple(self.template.prompt_ids(put(self.config, problem.question), self.tokenizer))
+                yield Prompt(problem.id, ids, self.work.derive("answer", problem.id))
+
+        found = []
+        for completion in engine.generate(prompts(), stopping):
+            text = response_text(completion, self.tokenizer, self.template, stopping)
+            cut = completion.finish_reason == "length"
+            reply = _reply(completion.key, completion.index, text, self.model.label, cut=cut)
+            prompt, sampled = len(completion.prompt_ids), len(completion.token_ids)
+            found.append(
+                dataclasses.replace(reply, prompt_tokens=prompt, completion_tokens=sampled, seconds=completion.seconds)
+            )
+        return sorted(found, key=lambda reply: (reply.key, reply.sample))
+
+    def _opened(self) -> Engine:
+        if self.engine is None:
+            from posttrain.evals.engines import open_engine
+
+            self.engine, self.tokenizer = open_engine(
+                self.model,
+                self.config.engine,
+                dtype=self.config.dtype,
+                device=self.work.device,
+                batch=self.config.max_batch,
+                vllm=self.config.vllm,
+                logs=self.work.state / "vllm",
+            )
+        return self.engine
+
+    def close(self) -> None:
+        """Closes the engine, where one was opened."""
+        if self.engine is not None:
+            self.engine.close()
 
 
 def put(config: TracesConfig, question: str) -> str:

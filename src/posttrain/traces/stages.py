@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from posttrain.errors import DataError, RecipeError
 from posttrain.hub.push import check_token
 from posttrain.records import Problem, Sample, samples_to_tables
-from posttrain.stage import Workspace
+from posttrain.stage import Parts, Workspace
 from posttrain.store import Checkpoint, Problems, Samples
 from posttrain.traces.config import COPYING, LOCAL, SOLVERS, TracesConfig
 from posttrain.traces.copying import copy_solutions
 from posttrain.traces.forecast import forecast
+from posttrain.traces.sharding import make_parts, part_names
 
 if TYPE_CHECKING:
     from posttrain.providers import Reply
@@ -40,6 +41,7 @@ def traces(config: TracesConfig, problems: Problems, work: Workspace, model: Che
 
 
 traces.forecast = forecast  # type: ignore[attr-defined]
+traces.parts = Parts(part_names, make_parts)  # type: ignore[attr-defined]
 
 
 def _check_model(config: TracesConfig, model: Checkpoint | None) -> None:

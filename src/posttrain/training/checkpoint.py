@@ -51,10 +51,11 @@ class Saver:
         """`step` optimizer steps are done; `counters` is JSON-able state of the loop. True where it saved."""
         due = step % self.every == 0 if self.every else time.monotonic() - self._last > self.seconds
         due = due if self.every else self.ranks.agree(due)
-        if due:
+        if due and not self.ranks.deepspeed:
             self.save(step, counters)
             self._last = time.monotonic()
-        return due
+            return True
+        return False
 
     def save(self, step: int, counters: dict[str, Any]) -> None:
         """StoreError where the state can't be written; the one saved before stands then.

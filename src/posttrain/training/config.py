@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -99,6 +99,10 @@ class LaunchConfig(Config):
     """ddp: each holds everything. fsdp2: weights, gradients and optimizer in parts. zero2, zero3: DeepSpeed's."""
     offload: bool = False
     """What is not at work stays in the host's memory (fsdp2, zero2, zero3)."""
+    address: str | None = None
+    """Where the other machines find the first one [default: MASTER_ADDR, or what SLURM calls it]."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """On the first machine [default: MASTER_PORT, one of the job under SLURM, else 29500]."""
 
     @property
     def world(self) -> int:
@@ -120,6 +124,8 @@ class PushConfig(Config):
 
 class TrainingConfig(Config):
     """What every training stage takes."""
+
+    dealt: ClassVar[str] = "batch_size"  # the key that says how much of a step there is to deal out to processes
 
     optimizer: OptimizerConfig = OptimizerConfig()
     lora: LoraConfig | None = None
@@ -153,6 +159,13 @@ class TrainingConfig(Config):
             )
         if self.quantize and launch.world > 1 and launch.strategy in SHARDED:
             raise ValueError(f"quantized weights can't be cut in parts by {launch.strategy}. Use launch.strategy: ddp")
+        of_a_step = getattr(self, self.dealt, None)
+        if of_a_step is not None and launch.world > of_a_step:
+            raise ValueError(
+                f"launch asks for {launch.world} processes (processes {launch.processes} × nodes {launch.nodes}) and "
+                f"{self.dealt} is {of_a_step}: some would have nothing to do. Raise {self.dealt}, best to a multiple "
+                f"of {launch.world}, or start fewer"
+            )
         if launch.offload and launch.strategy == "ddp":
             raise ValueError("launch.offload needs a strategy that cuts the state in parts: fsdp2, zero2 or zero3")
         if self.push and self.push.every and (not self.checkpoints.every or self.push.every % self.checkpoints.every):

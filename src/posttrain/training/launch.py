@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from posttrain.stage import Workspace
 from posttrain.store import Artifact, write_json
 from posttrain.store.artifacts import packed, unpacked
 from posttrain.store.environment import hardware
-from posttrain.training.config import TrainingConfig
+from posttrain.training.config import LaunchConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from posttrain.training.distributed import Ranks
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 GRACE = 20.0  # seconds that ranks have to end by themselves when one of them has failed
 TAIL = 15  # lines of a failed rank's log that are shown
 JOB = "launch.json"
+ATTEMPT = "POSTTRAIN_ATTEMPT"  # names this attempt, where whoever starts all machines can
+JOINING = 600.0  # seconds that the first machine waits for the others
 
 
 @contextlib.contextmanager
@@ -44,8 +47,8 @@ def launched(
 
     target: "module:function", called in every other rank as function(config, **inputs, work=…, ranks=…): the same call
     that the block makes. With several nodes, `python -m posttrain.training.rank FOLDER/.work/launch.json NODE` must be
-    started on each of the others (a shared file system, MASTER_ADDR set everywhere). RecipeError for more processes
-    than GPUs; TrainingError, with the end of its log, when a rank dies.
+    started on each of the others, which see the same folder (`posttrain launch` does). RecipeError for more processes
+    than GPUs; TrainingError, with the end of its log, when a rank dies, and for a machine that does not come.
     """
     if config.launch.world == 1:
         from posttrain.training.distributed import Ranks
@@ -64,13 +67,16 @@ def launched(
         "device": device,
         "address": address,
         "port": port,
+        "attempt": os.environ.get(ATTEMPT) or secrets.token_hex(8),
     }
+    for rank in range(config.launch.world):
+        (work.state / f"rank-{rank}.ready").unlink(missing_ok=True)
     write_json(work.state / JOB, job)
     if config.launch.nodes > 1:
         work.note(f"start on every other node k: python -m posttrain.training.rank {work.state / JOB} k")
     children = start_ranks(job, work.state, range(1, config.launch.processes), 0)
     with _supervised(children):
-        _wait_until_ready(children, work.state)
+        _wait_until_ready(children, work.state, config, str(job["attempt"]))
         with joined(job, config, rank=0, local=0) as ranks:
             yield ranks
             ranks.wait()
@@ -82,7 +88,6 @@ def start_ranks(job: Mapping[str, Any], state: Path, local: range, node: int) ->
     started = {}
     for index in local:
         rank = node * processes + index
-        (state / f"rank-{rank}.ready").unlink(missing_ok=True)
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(max(1, hardware()["cores"] // processes)))
         with (state / f"rank-{rank}.log").open("wb") as log:
@@ -172,16 +177,30 @@ def _supervised(children: Mapping[int, subprocess.Popen[bytes]]) -> Iterator[Non
     finally:
         over.set()
         for child in children.values():
-            _end(child)
+            end_child(child)
 
 
-def _wait_until_ready(children: Mapping[int, subprocess.Popen[bytes]], state: Path) -> None:
-    """Until each of this machine's ranks has read its job: one that can't would leave rank 0 waiting for it."""
-    while not all((state / f"rank-{rank}.ready").exists() for rank in children):
+def _wait_until_ready(
+    children: Mapping[int, subprocess.Popen[bytes]], state: Path, config: TrainingConfig, attempt: str
+) -> None:
+    """Until every rank has read its job: one that can't, or a machine that never comes, leaves rank 0 waiting."""
+    deadline = time.monotonic() + JOINING
+    missing = set(range(1, config.launch.world))
+    while missing := {rank for rank in missing if _said(state / f"rank-{rank}.ready") != attempt}:
         for rank, child in children.items():
             if child.poll() is not None:
                 raise TrainingError(_obituary(rank, child))
+        if time.monotonic() > deadline:
+            machines = ", ".join(str(k) for k in sorted({rank // config.launch.processes for rank in missing}))
+            raise TrainingError(
+                f"machine {machines} of launch.nodes {config.launch.nodes} did not come within {JOINING:.0f} s. "
+                f"Start it there, on the same folder: python -m posttrain.training.rank {state / JOB} {machines}."
+            )
         time.sleep(0.05)
+
+
+def _said(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _first_dead(children: Mapping[int, subprocess.Popen[bytes]]) -> int | None:
@@ -194,7 +213,8 @@ def _first_dead(children: Mapping[int, subprocess.Popen[bytes]]) -> int | None:
     return None
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def end_child(child: subprocess.Popen[bytes]) -> None:
+    """Ends a rank: by its standard input, by a signal, and at last by force."""
     if child.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             child.stdin.close()
@@ -232,14 +252,25 @@ def _device(config: TrainingConfig, wanted: str) -> str:
     return device
 
 
+def rendezvous(launch: LaunchConfig) -> tuple[str, int]:
+    """Address and port of the first machine, on that machine: from the block, from torchrun's variables, or SLURM's.
+
+    RecipeError where none of them says.
+    """
+    said = os.environ
+    job = int(said.get("SLURM_JOB_ID", "0"))
+    address = launch.address or said.get("MASTER_ADDR") or (said.get("SLURMD_NODENAME") if job else None)
+    if not address:
+        raise RecipeError(
+            f"launch.nodes is {launch.nodes}, and neither launch.address nor MASTER_ADDR says where others find this "
+            "machine. Set one to its name or address (launch.port or MASTER_PORT too, where 29500 is taken)."
+        )
+    return address, launch.port or int(said.get("MASTER_PORT", 0)) or (20000 + job % 20000 if job else 29500)
+
+
 def _address(config: TrainingConfig) -> tuple[str, int]:
     if config.launch.nodes > 1:
-        if "MASTER_ADDR" not in os.environ:
-            raise RecipeError(
-                f"launch.nodes is {config.launch.nodes}, and MASTER_ADDR, where others find this machine, is not set. "
-                "Set it to this machine's name or address (MASTER_PORT too, where 29500 is taken)."
-            )
-        return os.environ["MASTER_ADDR"], int(os.environ.get("MASTER_PORT", "29500"))
+        return rendezvous(config.launch)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return "127.0.0.1", int(free.getsockname()[1])
@@ -260,7 +291,7 @@ def run_rank(job_file: Path, node: int, local: int) -> None:
     inputs = {key: None if given is None else unpacked(given) for key, given in job["inputs"].items()}
     module, _, name = job["target"].partition(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), name)
-    (job_file.parent / f"rank-{rank}.ready").touch()
+    (job_file.parent / f"rank-{rank}.ready").write_text(job["attempt"], encoding="utf-8")
     with joined(job, config, rank=rank, local=local) as ranks:
         function(config, **inputs, work=work, ranks=ranks)
         ranks.wait()

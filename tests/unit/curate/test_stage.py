@@ -256,3 +256,40 @@ def test_every_filter_has_a_line_of_help_and_a_docstring() -> None:
     for name, entry in FILTERS.items():
         assert entry.help.endswith("."), name
         assert entry.function.__doc__, name
+
+
+def test_a_steps_own_seed_decides_its_draw_whatever_the_stages_is(tmp_path: Path) -> None:
+    of = samples_of(tmp_path, [trace(i) for i in range(40)])
+
+    def drawn(name: str, stage: int, **step: Any) -> list[str]:
+        steps = [{"select": "random", "budget": 8, **step}]
+        made = run_stage("curate", {"steps": steps}, {"of": of}, tmp_path / name, quiet=True, seed=stage)
+        return [s.problem_id for s in Samples(made.path).read()]
+
+    assert drawn("a", 1, seed=7) == drawn("b", 2, seed=7) != drawn("c", 1, seed=8)
+    assert drawn("d", 1) != drawn("e", 2)
+
+
+def test_two_equal_curations_are_the_same_artifact_and_their_times_stand_apart(tmp_path: Path) -> None:
+    of = samples_of(tmp_path, TRACES)
+    made = [run_stage("curate", {"steps": STEPS}, {"of": of}, tmp_path / name, quiet=True) for name in "ab"]
+    manifests = [Manifest.read(one.path) for one in made]
+    assert manifests[0] is not None
+    assert manifests[1] is not None
+    assert manifests[0].digest == manifests[1].digest
+    timing = json.loads((made[0].path / "timing.json").read_text())["steps"]
+    assert [(step["step"], step["seconds"] >= 0) for step in timing] == [
+        ("1-correct", True),
+        ("2-length", True),
+        ("3-near_duplicates", True),
+    ]
+
+
+def test_a_finished_curation_says_what_its_steps_noted_and_names_a_row_to_explain(tmp_path: Path) -> None:
+    traces = [trace(0), trace(1, "The answer is 2."), *(trace(i, question=f"Number {i} {i}?") for i in range(2, 6))]
+    steps = [{"filter": "correct"}, {"select": "mix", "budget": 4, "weights": {"traces": 1.0}}]
+    made = curated(tmp_path, steps, of=samples_of(tmp_path, traces))
+    shown = CliRunner().invoke(cli, ["curate", str(made.path)]).output
+    assert "e.g. row 1: wrong: answered '2', gold '1'" in shown
+    told = {"verb": "filter", "notes": {"tiers": {"drop": 4, "note": 1000}, "warnings": ["w"]}, "examples": []}
+    assert page.noted(told) == ["w", "tiers: drop 4, note 1,000"]

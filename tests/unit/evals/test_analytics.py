@@ -124,9 +124,8 @@ def test_calibration_is_the_formula_of_guo_et_al() -> None:
 
 
 def test_solved_forgotten_and_flipping_problems() -> None:
-    found = solved_over_steps(
-        [[0, 1, 0, 0.25], [1, 1, 0.25, 0.5], [0, 1, 0, 1.0]]
-    )  # half right is solved, as on the map
+    # Half right is solved, as on the explorer's map.
+    found = solved_over_steps([[0, 1, 0, 0.25], [1, 1, 0.25, 0.5], [0, 1, 0, 1.0]])
     assert found.first.tolist() == [1, 0, -1, 1]
     assert found.forgotten.tolist() == [True, False, False, False]
     assert found.flips.tolist() == [2, 0, 0, 1]

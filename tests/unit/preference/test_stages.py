@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from posttrain.training.config import OptimizerConfig
 from posttrain.training.update import Updater
 
 TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 128}
+DEEPSPEED = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None,
+    reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'",
+)
 
 
 def make(name: str, folder: Path, config: dict[str, Any], **inputs: Any) -> Artifact:
@@ -111,7 +116,14 @@ def judged_pairs(parts: dict[str, Artifact], folder: Path) -> tuple[Artifact, Ar
     return answers, make("pairs", folder / "pairs", {"by": "reward"}, samples=Samples(folder / "judged"))
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.real)])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp",
+        pytest.param("fsdp2", marks=pytest.mark.real),
+        pytest.param("zero2", marks=[pytest.mark.real, DEEPSPEED]),
+    ],
+)
 def test_two_processes_have_the_losses_of_one(strategy: str, parts: dict[str, Artifact], tmp_path: Path) -> None:
     _, pairs = judged_pairs(parts, tmp_path)
 
@@ -126,8 +138,8 @@ def test_two_processes_have_the_losses_of_one(strategy: str, parts: dict[str, Ar
         assert [r[name] for r in two] == pytest.approx([r[name] for r in one], rel=1e-4, abs=1e-5), name
 
 
-def test_deepspeed_is_refused_with_what_to_take_instead() -> None:
-    with pytest.raises(ValueError, match="dpo is spread by ddp or fsdp2, not by zero3"):
+def test_zero3_is_refused_with_what_to_take_instead() -> None:
+    with pytest.raises(ValueError, match=r"launch\.strategy: fsdp2, or zero2"):
         DPOConfig.model_validate({"steps": 1, "launch": {"processes": 2, "strategy": "zero3"}})
 
 

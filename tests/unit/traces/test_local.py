@@ -13,9 +13,11 @@ from posttrain.data.synthetic import problems
 from posttrain.errors import DataError, RecipeError
 from posttrain.models import save_model, tiny_model, train_tokenizer
 from posttrain.models.config import TinyConfig
+from posttrain.records import Sample
 from posttrain.stage import Workspace
 from posttrain.store import Checkpoint
 from posttrain.traces.config import TracesConfig
+from posttrain.traces.sharding import make_parts, part_names
 from posttrain.traces.stages import traces
 
 SOLVED = problems(1, "train", 200, (1, 2, 3))
@@ -79,3 +81,37 @@ def test_a_model_and_the_teacher_local_belong_together(model: Checkpoint, tmp_pa
         ask(tmp_path, given, teacher="local")
     with pytest.raises(RecipeError, match="Write teacher: local"):
         traces(TracesConfig(), given, Workspace(tmp_path / "x", quiet=True), model)
+
+
+def test_blocks_made_elsewhere_give_the_rows_of_one_machine(
+    model: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but how long an answer took."""
+    monkeypatch.setattr("posttrain.traces.local.BLOCK", 2)
+    given = some_problems(tmp_path, SOLVED[:7])
+    config = parse(TracesConfig, {"teacher": "local", "samples": 2, "max_tokens": 6}, "stage")
+    inputs = {"problems": given, "model": model}
+    names = part_names(config, inputs)
+    assert names == [f"answers/{start:08d}.json" for start in (0, 2, 4, 6)]
+    parted = Workspace(tmp_path / "parted", quiet=True)
+    (parted.state / "answers").mkdir()
+    for shard in ([names[3], names[0]], [names[1], names[2]]):
+        scratch = Workspace(tmp_path / shard[0].replace("/", "-"), quiet=True)
+        for name in make_parts(config, inputs, scratch, shard):
+            (scratch.state / name).rename(parted.state / name)
+
+    def rows(work: Workspace) -> list[Sample]:
+        found = list(traces(config, given, work, model).read())
+        for sample in found:
+            sample.extra.pop("seconds")
+        return found
+
+    whole = rows(Workspace(tmp_path / "whole", quiet=True))
+    monkeypatch.setattr("posttrain.evals.engines.open_engine", lambda *_, **__: pytest.fail("nothing is left to ask"))
+    assert rows(parted) == whole
+
+
+def test_teachers_that_keep_one_journal_are_not_parted(tmp_path: Path) -> None:
+    given = some_problems(tmp_path, SOLVED[:3])
+    for teacher in ("reference", "solver"):
+        assert part_names(parse(TracesConfig, {"teacher": teacher}, "stage"), {"problems": given}) == []

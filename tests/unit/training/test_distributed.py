@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,18 @@ from tests.conftest import ROOT
 from tests.unit.training.methods import Room, column, summary
 from tests.unit.training.rank_targets import dies, gradients, rl_gradients
 
+from posttrain.config import parse
 from posttrain.errors import MissingExtraError, RecipeError, TrainingError
 from posttrain.models import load_model
+from posttrain.preference.config import DPOConfig
 from posttrain.rl.config import RLConfig
+from posttrain.sft.config import SFTConfig
 from posttrain.stage import Workspace
 from posttrain.training.checkpoint import PREFIX
-from posttrain.training.config import TrainingConfig
+from posttrain.training.config import LaunchConfig, TrainingConfig
 from posttrain.training.distributed import Ranks
-from posttrain.training.launch import launched
+from posttrain.training.launch import launched, rendezvous
+from posttrain.training.rank import follow
 
 TARGETS = "tests.unit.training.rank_targets"
 
@@ -36,6 +43,12 @@ def _ranks_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**launch: Any) -> TrainingConfig:
     return TrainingConfig.model_validate({"token_budget": 40, "launch": {"processes": 2, **launch}})
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 Target = Callable[[Any, Workspace, Ranks], dict[str, torch.Tensor]]
@@ -80,7 +93,8 @@ def test_two_ranks_of_deepspeed_train_as_one_process(tmp_path: Path, strategy: s
     if importlib.util.find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed: pip install 'posttrain[deepspeed]' (it compiles an operator, minutes)")
     room = Room(tmp_path)
-    one, two = room.sft("one"), room.sft("two", launch={"processes": 2, "strategy": strategy})
+    one = room.sft("one", steps=20)
+    two = room.sft("two", steps=20, launch={"processes": 2, "strategy": strategy})
     assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
 
 
@@ -144,7 +158,8 @@ def test_a_rank_that_dies_ends_training_with_its_last_words(tmp_path: Path) -> N
 
 
 def test_several_machines_need_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name in ("MASTER_ADDR", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
     work = Workspace(tmp_path, quiet=True, device="cpu")
     with pytest.raises(RecipeError, match="MASTER_ADDR"), launched(config(nodes=2), f"{TARGETS}:dies", {}, work):
         pass
@@ -157,3 +172,107 @@ def test_deepspeed_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> N
 
     with pytest.raises(MissingExtraError, match=r"posttrain\[deepspeed\]"):
         make_accelerator(config(strategy="zero3"), "cpu")
+
+
+def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The second machine: it may be there before the first one."""
+    command = [sys.executable, "-m", "posttrain.training.rank", str(stage / ".work" / "launch.json"), "1"]
+    with log.open("ab") as out:
+        return subprocess.Popen(command, stdout=out, stderr=out)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_machines_have_the_losses_of_one_process_and_go_on_after_an_interruption(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two 'machines' of one process each meet on this one. In the second attempt the follower finds the
+    first one's word, and joins when the new one stands."""
+    room = Room(tmp_path)
+    calm = room.sft("calm", steps=20)
+    launch = {"nodes": 2, "strategy": strategy, "address": "127.0.0.1", "port": free_port()}
+
+    class EndedError(Exception):
+        pass
+
+    from posttrain.training import keeper
+
+    def interrupted(self: object, done: int) -> bool:
+        if done == 5:
+            raise EndedError
+        return False
+
+    second = follower(room.folder / "two", tmp_path / "log")
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.Keeper, "stopped", interrupted)
+        with pytest.raises(EndedError):
+            room.sft("two", steps=20, save_every=1, launch=launch)
+    assert second.wait(60) != 0
+    second = follower(room.folder / "two", tmp_path / "log")
+    room.sft("two", steps=20, save_every=1, launch=launch)
+    assert second.wait(60) == 0, (tmp_path / "log").read_text()
+    assert column(room.folder / "two", "loss") == pytest.approx(column(calm, "loss"), rel=1e-5)
+
+
+def test_a_machine_that_does_not_come_is_named_with_what_to_start_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posttrain.training.launch.JOINING", 0.0)
+    work = Workspace(tmp_path, quiet=True, device="cpu")
+    settings = config(processes=1, nodes=2, address="127.0.0.1")
+    with (
+        pytest.raises(TrainingError, match=r"machine 1 of launch.nodes 2 did not come.*launch.json 1"),
+        launched(settings, f"{TARGETS}:dies", {}, work),
+    ):
+        pass
+
+
+def test_a_machine_that_finds_nothing_to_join_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posttrain.training.rank.JOINING", 0.0)
+    with pytest.raises(TrainingError, match="found nothing to join"):
+        follow(tmp_path, 1)
+
+
+def test_a_machine_that_comes_when_all_is_done_has_nothing_to_do(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    assert follow(room.sft("one", steps=1), 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("launch", "environment", "expected"),
+    [
+        ({"address": "a", "port": 5}, {"MASTER_ADDR": "b", "MASTER_PORT": "6"}, ("a", 5)),
+        ({}, {"MASTER_ADDR": "b", "MASTER_PORT": "6"}, ("b", 6)),
+        ({}, {"MASTER_ADDR": "b"}, ("b", 29500)),
+        ({}, {"SLURM_JOB_ID": "40007", "SLURMD_NODENAME": "n1"}, ("n1", 20007)),
+    ],
+)
+def test_where_machines_meet_is_told_by_the_block_or_torchruns_variables_or_slurms(
+    launch: dict[str, Any], environment: dict[str, str], expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURMD_NODENAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rendezvous(LaunchConfig(nodes=2, **launch)) == expected
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "said"),
+    [
+        (SFTConfig, {"steps": 1, "batch_size": 3}, "batch_size is 3"),
+        (RLConfig, {"prompts": 3}, "prompts is 3"),
+        (DPOConfig, {"steps": 1, "batch_size": 3}, "batch_size is 3"),
+    ],
+)
+def test_more_processes_than_there_is_to_share_of_a_step_are_refused(
+    schema: type[TrainingConfig], values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=rf"launch asks for 4 processes \(processes 2 × nodes 2\) and {said}"):
+        parse(schema, {**values, "launch": {"processes": 2, "nodes": 2}}, "stage 'x'")
+
+
+def test_a_batch_that_does_not_divide_is_dealt_out_unevenly_and_its_gradient_is_the_same(tmp_path: Path) -> None:
+    """Seven sequences on three ranks: three, two and two."""
+    one = gradients(config(), Workspace(tmp_path / "one", quiet=True), Ranks())
+    assert_equal(of_two_ranks(tmp_path, config(processes=3)), one)

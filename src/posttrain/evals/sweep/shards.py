@@ -9,14 +9,9 @@ One JSON object a line, after a first one that says what is asked (`job_of`).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
 import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +25,10 @@ from posttrain.evals.sweep.points import Point
 from posttrain.stage import Workspace
 from posttrain.store import Problems
 from posttrain.store.artifacts import packed
+from posttrain.talk import Helper
 
 Device = tuple[str, str | None]  # (kind, CUDA_VISIBLE_DEVICES)
 WORKER = "posttrain.evals.sweep.worker"
-GRACE = 30.0  # seconds to close an engine, a server say
-SHOWN = 15  # lines of a dead process's log that the error quotes
 
 
 def shards_for(config: SweepConfig, device: str, points: int) -> list[Device]:
@@ -55,7 +49,7 @@ def answer_in_shards(
     """Every checkpoint once, as a process finishes it. When one fails, the others stop, and what is finished is
     kept."""
     waiting, running = list(reversed(walk)), 0
-    results: queue.SimpleQueue[tuple[_Shard, dict[str, Any] | None]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Helper, dict[str, Any] | None]] = queue.SimpleQueue()
     job = job_of(config, work, problems)
     folder = work.state / "shards"
     folder.mkdir(exist_ok=True)
@@ -67,6 +61,7 @@ def answer_in_shards(
             running += 1
         while running:
             shard, told = results.get()
+            assert isinstance(shard, _Shard)
             point, shard.point = shard.point, None
             if point is None:
                 continue  # it had nothing to do any more
@@ -94,63 +89,27 @@ def job_of(config: SweepConfig, work: Workspace, problems: Problems | None) -> d
     }
 
 
-class _Shard:
-    """One process, and a thread that reads what it says."""
+class _Shard(Helper):
+    """A process and the checkpoint that it works on."""
 
     def __init__(
         self,
         job: dict[str, Any],
         device: Device,
         log: Path,
-        results: queue.SimpleQueue[tuple[_Shard, dict[str, Any] | None]],
+        results: queue.SimpleQueue[tuple[Helper, dict[str, Any] | None]],
     ) -> None:
         kind, visible = device
-        self.log = log
         environment = dict(os.environ) if visible is None else {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
-        with log.open("wb") as sink:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=sink,
-                env=environment,
-            )
+        log.unlink(missing_ok=True)
+        super().__init__(WORKER, results, log=log, environment=environment)
         self.point: Point | None = None
-        self._results = results
-        self._say({**job, "device": kind})
-        threading.Thread(target=self._read, daemon=True).start()
+        self.tell({**job, "device": kind})
 
     def take(self, point: Point) -> None:
         """The process works on this one next."""
         self.point = point
-        self._say({"point": dataclasses.asdict(point)})
-
-    def _say(self, line: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(line).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died: the reader says so
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._results.put((self, json.loads(line)))
-        self._results.put((self, None))
-
-    def stop(self) -> None:
-        """Ends it, so that it closes its engine; what it has finished stands."""
-        self.process.terminate()
-        try:
-            self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+        self.tell({"point": dataclasses.asdict(point)})
 
 
 def _failure(shard: _Shard, point: Point, told: dict[str, Any] | None) -> PosttrainError:
@@ -158,8 +117,7 @@ def _failure(shard: _Shard, point: Point, told: dict[str, Any] | None) -> Posttr
         kind = getattr(posttrain.errors, str(told["kind"]), PosttrainError)
         error: PosttrainError = kind(told["failed"])
         return error
-    code = shard.process.wait()
-    tail = "\n".join(shard.log.read_text(errors="replace").splitlines()[-SHOWN:])
+    code, tail = shard.last_words()
     return EngineError(
         f"the process that answered {point.label} ended with {code}; what other checkpoints finished is kept, so "
         f"mend it and run again. It said last:\n{tail}"

@@ -11,8 +11,9 @@ from typing import Any
 
 from posttrain.benchmarks import Benchmark
 from posttrain.evals.analytics.profile import as_json
+from posttrain.evals.chosen import chosen_benchmarks
 from posttrain.evals.comparison import MAX_UNDECIDED
-from posttrain.evals.stages import SCORES_VERSION, chosen_benchmarks
+from posttrain.evals.stages import SCORES_VERSION
 from posttrain.evals.sweep.answering import Digest, answer_point
 from posttrain.evals.sweep.config import SweepConfig
 from posttrain.evals.sweep.forecast import forecast

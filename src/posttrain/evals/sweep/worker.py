@@ -1,27 +1,21 @@
 """A process of a sweep: reads what is asked, then checkpoints one after another (shards.py says how they talk).
 
-It outlives nobody: when its stdin ends, or its parent is another, it ends at once; every finished sample is in a
-journal.
+Every finished sample is in a journal, so it may be ended at any moment.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from posttrain.benchmarks import slug
 from posttrain.config import parse
 from posttrain.errors import LockedError, PosttrainError
-from posttrain.evals.stages import chosen_benchmarks
+from posttrain.evals.chosen import chosen_benchmarks
 from posttrain.evals.sweep.answering import answer_point
 from posttrain.evals.sweep.config import SweepConfig
 from posttrain.evals.sweep.points import Point
@@ -30,43 +24,23 @@ from posttrain.stage import Workspace
 from posttrain.store import Problems
 from posttrain.store.artifacts import unpacked
 from posttrain.store.lock import locked
+from posttrain.talk import listen, wait_to_be_ended
 
-PARENT_EVERY = 0.2  # seconds between looks at who the parent is
+LOOK = 0.2  # seconds between looks at a lock
 PATIENCE = 20.0  # seconds for a process of a killed sweep to let go of a checkpoint
 
 
 def main() -> None:
     """Speaks on stdin and stdout."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, and the parent ends us
-    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no result
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the parent wants no more: close the engine well
-    parent = os.getppid()
-    lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    threading.Thread(target=_look, args=(parent,), daemon=True).start()
+    lines, say = listen()
     try:
-        _serve(lines, results)
+        _serve(lines, say)
     except PosttrainError as error:
-        _say(results, {"failed": str(error), "kind": type(error).__name__})
-        while True:
-            time.sleep(PARENT_EVERY)  # the parent ends us when it has read that
+        say({"failed": str(error), "kind": type(error).__name__})
+        wait_to_be_ended()
 
 
-def _listen(lines: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        lines.put(json.loads(line))
-    os._exit(1)
-
-
-def _look(parent: int) -> None:
-    """A process that the parent forked may hold the other end of our stdin open: ask the system too."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_EVERY)
-    os._exit(1)
-
-
-def _serve(lines: queue.SimpleQueue[dict[str, Any]], results: IO[str]) -> None:
+def _serve(lines: queue.SimpleQueue[dict[str, Any]], say: Callable[[dict[str, Any]], None]) -> None:
     job = lines.get()
     config = parse(SweepConfig, job["config"], "stage 'sweep'")
     work = Workspace(Path(job["directory"]), seed=int(job["seed"]), device=job["device"], quiet=True)
@@ -78,12 +52,7 @@ def _serve(lines: queue.SimpleQueue[dict[str, Any]], results: IO[str]) -> None:
             point = Point(**lines.get()["point"])
             with _held(work.state / slug(point.label)):
                 answer_point(config, benchmarks, point, work, engine.serve)
-            _say(results, {"done": point.label})
-
-
-def _say(results: IO[str], line: dict[str, Any]) -> None:
-    results.write(json.dumps(line) + "\n")
-    results.flush()
+            say({"done": point.label})
 
 
 @contextmanager
@@ -99,7 +68,7 @@ def _held(folder: Path) -> Iterator[None]:
             except LockedError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(PARENT_EVERY)
+                time.sleep(LOOK)
         yield
 
 

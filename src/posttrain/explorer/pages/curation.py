@@ -73,6 +73,8 @@ def _distributions(told: Any) -> list[tuple[str, Markup]]:
 
 def _ledger(path: Path) -> Table | None:
     """The first rows that went, with the reason, and how often each reason was given, by step."""
+    import pyarrow as pa
+
     if not path.is_file():
         return None
     table = read_columns(path, list(COLUMNS))
@@ -83,7 +85,7 @@ def _ledger(path: Path) -> Table | None:
     for step, why in zip(columns["dropped_by"], columns["reason"], strict=True):
         if step is not None:
             reasons.setdefault(str(step), Counter())[str(why)] += 1
-    gone = _some_of_each(columns["dropped_by"])
+    gone = pa.array(_some_of_each(columns["dropped_by"]), pa.int64())  # typed: no row may have gone
     rows = table.take(gone).to_pylist()
     names = [n for n in COLUMNS if n in table.column_names and n != "kept"]
     return {

@@ -15,10 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from tests.unit.engines.tiny import tiny
 from tests.unit.engines.vllm.conftest import Opener
 from tests.unit.engines.vllm.standin import tokens
+from tests.unit.training.methods import make_base
 
+from posttrain.cli.parity import parity
 from posttrain.engines import Prompt, Sampling
 from posttrain.engines.native.noise import sample_key
 from posttrain.engines.vllm import VLLMConfig
@@ -288,3 +291,14 @@ def test_a_server_that_dies_in_its_sleep_is_started_again(opened: Opener, tmp_pa
     for _ in range(2):
         assert said(engine.generate(PROMPTS, SAMPLING)) == everything()
     assert engine.restarts == 1
+
+
+def test_parity_of_a_server_that_serves_other_weights_says_so(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`posttrain parity --engine vllm`: the canary sees it before anything is sampled."""
+    monkeypatch.setenv("POSTTRAIN_VLLM", str(environment))
+    base = str(make_base(tmp_path / "base"))
+    done = CliRunner().invoke(parity, [base, "--engine", "vllm", "--prompts", "2", "--tokens", "5"])
+    assert isinstance(done.exception, EngineError)
+    assert "does not serve the weights" in str(done.exception)

@@ -1,0 +1,1 @@
+"""Recipes on machines that others share: Ray, SLURM."""

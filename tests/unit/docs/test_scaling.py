@@ -10,9 +10,13 @@ from perf.scaling_page import MEANING, limits, page, rates, shape
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "perf" / "results" / "scaling-epyc-2core.json"
+NAME = RESULTS.relative_to(ROOT)
+COMMAND = f"python -m perf.scaling --from {NAME} --page docs/scaling.md"
 
 
 def facts() -> dict[str, float]:
+    if not RESULTS.is_file():
+        pytest.skip(f"{NAME} is not measured yet: python -m perf.scaling --json {NAME} --page docs/scaling.md")
     told: dict[str, float] = json.loads(RESULTS.read_text(encoding="utf-8"))["facts"]
     return told
 
@@ -20,7 +24,7 @@ def facts() -> dict[str, float]:
 def test_the_tables_are_those_of_the_results() -> None:
     text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     again = page(text, facts())
-    assert again == text, "python -m perf.scaling --from perf/results/scaling-epyc-2core.json --page docs/scaling.md"
+    assert again == text, COMMAND
     assert set(MEANING) == set(facts())
 
 

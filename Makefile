@@ -108,7 +108,7 @@ endef
 	$(call fresh_venv,.venv-perf)
 	.venv-perf/bin/pip install --quiet "$(TORCH)"
 	.venv-perf/bin/pip install --quiet "$(TORCH)" "trl==1.16.*" peft datasets "lm-eval==0.4.13" "math-verify==0.9.*" psutil
-	-.venv-perf/bin/pip install --quiet "$(TORCH)" "datatrove[processing]"
+	-.venv-perf/bin/pip install --quiet "$(TORCH)" datatrove orjson regex spacy tokenizers xxhash
 	@touch $@
 
 .venv-vllm/$(STAMP): tools/install_vllm.py

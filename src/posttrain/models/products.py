@@ -63,7 +63,7 @@ class _Linear(torch.autograd.Function):
 
 def _stack(parts: tuple[Tensor | None, ...], dtype: torch.dtype) -> Tensor:
     present = [part for part in parts if part is not None]
-    return present[0].to(dtype) if len(present) == 1 else torch.cat(present).to(dtype)
+    return present[0].to(dtype) if len(present) == 1 else torch.cat([part.to(dtype) for part in present])
 
 
 def linear(x: Tensor, *modules: nn.Module) -> Tensor:

@@ -3,7 +3,7 @@
 Time is arithmetic over a speed: 2 operations per weight and token forward, 6 forward and backward. On a CPU the speed
 of matrix products is measured when it is first asked for (a few hundredths of a second), and what stands between the
 products is counted per layer, token and hidden unit; both shares were fitted to training steps of twelve shapes (within
-10 %, hidden 64 to 768), none of which is among the three that perf/forecast.py holds a plan against. Sampling on a CPU
+12 %, hidden 64 to 768), none of which is among the three that perf/forecast.py holds a plan against. Sampling on a CPU
 goes by the speed that the quickstart's model reached. On a GPU nothing was measured: a third of an A100's peak is
 assumed for training, a tenth of that for sampling, which waits for memory.
 """
@@ -21,8 +21,8 @@ from posttrain.store.environment import hardware
 
 CPU_SAMPLING = 1.5e10  # operations per second and core
 PRODUCTS = 1.66  # training's products against the square ones that are measured
-BETWEEN = 9.5e3  # what a token costs in a layer beside the products, as so many operations per hidden unit
-PER_LOGIT = 340.0  # … and for each word of the vocabulary: softmax and its gradient
+BETWEEN = 3.6e3  # what a token costs in a layer beside the products, as so many operations per hidden unit
+PER_LOGIT = 590.0  # … and for each word of the vocabulary: softmax and its gradient
 AMX = 2.35  # bfloat16 products against float32 ones, where the processor has tiles for them; all else takes half
 UPDATE = 1e-9  # seconds of the optimizer per trained weight
 UPDATE_CALL = 1.5e-3  # … and of a step whatever its size

@@ -120,7 +120,8 @@ def test_a_killed_fetch_leaves_nothing_that_looks_finished_and_the_next_one_goes
         stderr=subprocess.DEVNULL,
     )
     folder = tmp_path / "mirror/models/org/tiny"
-    arrived = folder.with_name(".tiny.partial") / "repository/config.json"
+    # What a file is known by when it is looked at again; written after the file.
+    arrived = folder.with_name(".tiny.partial") / "repository/.cache/huggingface/download/config.json.metadata"
     while not arrived.exists():
         assert child.poll() is None
         time.sleep(0.02)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.kill import data_digests
 
@@ -173,7 +174,9 @@ def killing(
     def kill() -> None:
         while not when() and not over.wait(0.05):
             pass
+        workers = psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
         cluster.remove_node(node, allow_graceful=False)
+        psutil.wait_procs(workers, timeout=60)  # one that outlives its node for a moment might still hand in its work
         then()
 
     killer = threading.Thread(target=kill)

@@ -90,6 +90,12 @@ class TrainingError(PosttrainError, RuntimeError):
     """Training stopped itself before doing harm."""
 
 
+def error_named(name: str, message: str) -> PosttrainError:
+    """The error that another process tells of by the name of its class; a PosttrainError where there is none such."""
+    kind = globals().get(name)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, PosttrainError) else PosttrainError(message)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import posttrain.errors
-from posttrain.errors import EngineError, PosttrainError
+from posttrain.errors import EngineError, PosttrainError, error_named
 from posttrain.pipeline.devices import Device, environment_of
 from posttrain.pipeline.jobs import job_of
 from posttrain.pipeline.order import Order
@@ -111,9 +110,7 @@ def _bring(state: Path, name: str, scratch: Path) -> None:
 
 def _failure(helper: Helper, name: str, line: Line | None) -> PosttrainError:
     if line is not None:
-        kind = getattr(posttrain.errors, str(line["kind"]), PosttrainError)
-        error: PosttrainError = kind(line["failed"])
-        return error
+        return error_named(line["kind"], line["failed"])
     code, tail = helper.last_words()
     return EngineError(
         f"the process that made {name} ended with {code}; what others finished is kept, so mend it and run again. "

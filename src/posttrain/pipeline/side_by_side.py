@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import posttrain.errors
-from posttrain.errors import PosttrainError
+from posttrain.errors import error_named
 from posttrain.pipeline.devices import Device, environment_of
 from posttrain.pipeline.graph import Node
 from posttrain.pipeline.jobs import job_of
@@ -143,9 +142,7 @@ def _result(job: _Job) -> Made | BaseException:
     told = json.loads(path.read_text())
     path.unlink()
     if "error" in told:
-        kind = getattr(posttrain.errors, told["error"], PosttrainError)
-        error: PosttrainError = kind(told["message"])
-        return error
+        return error_named(told["error"], told["message"])
     aside = Path(told["aside"]) if told["aside"] else None
     return Made(job.order.artifact, told["outcome"], time.monotonic() - job.started, told["summary"], aside)
 

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import posttrain.errors
 from posttrain.cluster.ray import tasks
 from posttrain.cluster.ray.needs import Needs, check_fits
 from posttrain.cluster.ray.probe import living_nodes
 from posttrain.cluster.ray.tasks import Job
-from posttrain.errors import ClusterError, PosttrainError
+from posttrain.errors import ClusterError, PosttrainError, error_named
 
 LOOK = 0.5  # seconds between looks at whether to stop
 LET_GO = 120.0  # seconds for a worker that was given up to let go of a stage's folder
@@ -108,7 +107,6 @@ class Hands:
 
 
 def _as_error(answer: dict[str, Any]) -> PosttrainError:
-    kind = getattr(posttrain.errors, str(answer["error"]), PosttrainError)
-    error: PosttrainError = kind(f"{answer['message']}")
+    error = error_named(answer["error"], answer["message"])
     error.add_note(f"on node {answer['node']}")
     return error

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import posttrain.errors
-from posttrain.errors import EngineError, PosttrainError
+from posttrain.errors import EngineError, PosttrainError, error_named
 from posttrain.evals.external.devices import devices
 from posttrain.evals.sweep.answering import Digest, read_point
 from posttrain.evals.sweep.config import SweepConfig
@@ -114,9 +113,7 @@ class _Shard(Helper):
 
 def _failure(shard: _Shard, point: Point, told: dict[str, Any] | None) -> PosttrainError:
     if told is not None:
-        kind = getattr(posttrain.errors, str(told["kind"]), PosttrainError)
-        error: PosttrainError = kind(told["failed"])
-        return error
+        return error_named(told["kind"], told["failed"])
     code, tail = shard.last_words()
     return EngineError(
         f"the process that answered {point.label} ended with {code}; what other checkpoints finished is kept, so "

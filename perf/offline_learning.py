@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.harness import machine
-from perf.rl_learning import answers, curve, stage
-from posttrain.evals import compare
+from perf.rl_learning import answers, curve, outcome, stage
 from posttrain.store import Artifact, Checkpoint, Problems, Samples, Scores
 
 PREFERENCE: dict[str, dict[str, Any]] = {
@@ -113,17 +112,7 @@ def learn(name: str, seed: int, folder: Path, a: Amounts, start: Start) -> dict[
         before, trained = start.sft, preferred(name, where, seed, a, start)
         line = on_the_way(folder, start, trained, a.steps)
     found = answers(folder, start.problems, before, trained)
-    first, last = found[before.label], found[trained.path.name]
-    paired = compare(first, last).paired
-    return {
-        "algorithm": name,
-        "seed": seed,
-        "before": first.entry["accuracy"],
-        "after": last.entry["accuracy"],
-        "difference": paired.difference,
-        "p": paired.p,
-        "curve": line,
-    }
+    return outcome(name, seed, found[before.label], found[trained.path.name], line)
 
 
 def main() -> None:

@@ -119,7 +119,11 @@ def learn(name: str, seed: int, folder: Path, a: Amounts, problems: Artifact, sf
     where = folder / f"{name.replace(' ', '-')}-{seed}"
     trained = stage("rl", where, arm(name, folder, a), seed=seed, model=sft, problems=problems)
     found = answers(folder, problems, sft, trained)
-    before, after = found[sft.path.name], found[trained.path.name]
+    return outcome(name, seed, found[sft.path.name], found[trained.path.name], curve(trained))
+
+
+def outcome(name: str, seed: int, before: Answers, after: Answers, line: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """A row of the results: the paired comparison of a training's end with its start, and its curve."""
     paired = compare(before, after).paired
     return {
         "algorithm": name,
@@ -128,7 +132,7 @@ def learn(name: str, seed: int, folder: Path, a: Amounts, problems: Artifact, sf
         "after": after.entry["accuracy"],
         "difference": paired.difference,
         "p": paired.p,
-        "curve": curve(trained),
+        "curve": list(line),
     }
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from posttrain.engines import Prompt
 
 # What the precision explains, in nats: of any token in float32; on average in bfloat16, where one token of a model with
 # large logits may be off by more than any sensible bound. Another program's kernels round elsewhere.
@@ -44,28 +49,18 @@ def parity(
     scored at once. Fails (exit code 2) where one token (in bfloat16: the mean) differs by more than the precision
     explains.
     """
-    from posttrain.engines import Prompt, Sampling
+    from posttrain.engines import Sampling
     from posttrain.engines.opening import open_engine
     from posttrain.engines.parity import parity as scored_parity
     from posttrain.engines.parity import sampled_parity
     from posttrain.errors import EngineError
     from posttrain.models import load_model, load_tokenizer
-    from posttrain.prompts import document_ids
-    from posttrain.seeding import derive
     from posttrain.store import Checkpoint
 
     ref = Checkpoint(Path(model)).ref
     tokenizer = load_tokenizer(ref, revision=revision)
     module = load_model(ref, revision=revision, dtype=dtype, device=device)
-    asked = [
-        Prompt(
-            str(i),
-            # Prompts of different lengths: each is the one before and one more sum.
-            tuple(document_ids(" ".join(f"{k} + {k * k} = {k + k * k}." for k in range(i + 1)), tokenizer)[:-1]),
-            seed=derive(seed, "parity", i),
-        )
-        for i in range(prompts)
-    ]
+    asked = _questions(tokenizer, prompts, seed)
     sampling = Sampling(max_tokens=tokens)
     pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
     with tempfile.TemporaryDirectory() as logs:
@@ -97,3 +92,16 @@ def parity(
                 f"average {row['mean']:.2g}, and {dtype} explains {limit:g} ({which}). Use another engine for "
                 "this model, and report its config.json as a bug."
             )
+
+
+def _questions(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[Prompt]:
+    """Prompts of different lengths: each is the one before and one more sum."""
+    from posttrain.engines import Prompt
+    from posttrain.prompts import document_ids
+    from posttrain.seeding import derive
+
+    sums = [f"{k} + {k * k} = {k + k * k}." for k in range(count)]
+    return [
+        Prompt(str(i), tuple(document_ids(" ".join(sums[: i + 1]), tokenizer)[:-1]), seed=derive(seed, "parity", i))
+        for i in range(count)
+    ]

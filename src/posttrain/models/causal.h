@@ -76,6 +76,16 @@ static inline __attribute__((always_inline)) void NAME(rows_times)(const T *a, i
     }
 }
 
+/* The products of BLOCK rows of a [.][D] with packed rows, for the first `columns` of them, to out [BLOCK][W]. */
+static void NAME(rows_by_rows)(const T *a, const T *packed, int64_t columns, float *out, int64_t W, int64_t D) {
+    for (int64_t at = 0; at < columns; at += PANEL) {
+        vec sums[BLOCK][2];
+        memset(sums, 0, sizeof sums);
+        NAME(tile)(a, D, STEP, packed + at * D, PANEL * STEP, D / STEP, sums);
+        for (int r = 0; r < BLOCK; r++) memcpy(out + r * W + at, sums[r], sizeof sums[r]);
+    }
+}
+
 /* docs: [n][5] = ..., length, W, first row of the blocks, first probability; the longest W is `longest`. mixed as q. */
 void NAME(attention)(const T *q, const T *k, const T *v, T *p, T *mixed, const int64_t *docs, int64_t n, int64_t Q,
                      int64_t K, int64_t D, int64_t longest) {
@@ -94,12 +104,7 @@ void NAME(attention)(const T *q, const T *k, const T *v, T *p, T *mixed, const i
                 T *probability = p + doc[4] * Q + h * W * W;
                 for (int64_t from = 0; from < length; from += BLOCK) {
                     const int64_t columns = (from + BLOCK + PANEL - 1) / PANEL * PANEL;
-                    for (int64_t at = 0; at < columns; at += PANEL) {
-                        vec sums[BLOCK][2];
-                        memset(sums, 0, sizeof sums);
-                        NAME(tile)(q + head + from * D, D, STEP, keys + at * D, PANEL * STEP, D / STEP, sums);
-                        for (int r = 0; r < BLOCK; r++) memcpy(scores + r * W + at, sums[r], sizeof sums[r]);
-                    }
+                    NAME(rows_by_rows)(q + head + from * D, keys, columns, scores, W, D);
                     T *rows = probability + from * W;
                     NAME(probabilities)(scores, scale, from, columns, W, rows);
                     NAME(rows_times)(rows, W, STEP, values, W * PANEL, (from + BLOCK) / STEP, mixed + head + from * D, D);
@@ -160,12 +165,7 @@ void NAME(attention_back)(const T *q, const T *k, const T *v, const T *p, const 
                 NAME(pack_columns)(d_mixed + head, ds_mixed, W, D);
                 for (int64_t from = 0; from < whole; from += BLOCK) {
                     const int64_t columns = (from + BLOCK + PANEL - 1) / PANEL * PANEL;
-                    for (int64_t at = 0; at < columns; at += PANEL) {
-                        vec sums[BLOCK][2];
-                        memset(sums, 0, sizeof sums);
-                        NAME(tile)(d_mixed + head + from * D, D, STEP, values + at * D, PANEL * STEP, D / STEP, sums);
-                        for (int r = 0; r < BLOCK; r++) memcpy(d + r * W + at, sums[r], sizeof sums[r]);
-                    }
+                    NAME(rows_by_rows)(d_mixed + head + from * D, values, columns, d, W, D);
                     NAME(d_scores)(d, probability + from * W, scale, columns, W, rows);
                     NAME(rows_times)(rows, W, STEP, keys, W * PANEL, (from + BLOCK) / STEP, d_q + head + from * D, D);
                     for (int64_t r = 0; r < BLOCK; r += STEP)

@@ -151,10 +151,12 @@ def _make_part(config: PartedConfig, work: Workspace, name: str) -> None:
         raise TrainingError("part has a hole. Mend it.")
     while config.gate is not None and number >= 2 and not os.path.exists(config.gate):
         time.sleep(0.02)
+    if (work.state / name).exists():
+        return  # whole, by a process that was ended before it could say so
+    write_json(work.state / name, {"number": number, "noise": work.derive("noise", number)})
     if config.journal is not None:
         with open(config.journal, "a") as file:
             file.write(f"{number} {os.getpid()}\n")
-    write_json(work.state / name, {"number": number, "noise": work.derive("noise", number)})
 
 
 def _make_parts(

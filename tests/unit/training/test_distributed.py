@@ -5,12 +5,13 @@ All on the CPU over gloo; each test starts its second rank as a real process.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,26 @@ def _ranks_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**launch: Any) -> TrainingConfig:
     return TrainingConfig.model_validate({"token_budget": 40, "launch": {"processes": 2, **launch}})
+
+
+class EndedError(Exception):
+    """Training was stopped by a test."""
+
+
+@contextlib.contextmanager
+def interrupted_after(steps: int) -> Iterator[None]:
+    """What trains in here ends after so many steps, in the middle of things."""
+    from posttrain.training import keeper
+
+    def stopped(self: object, done: int) -> bool:
+        if done == steps:
+            raise EndedError
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper.Keeper, "stopped", stopped)
+        with pytest.raises(EndedError):
+            yield
 
 
 def free_port() -> int:
@@ -127,20 +148,8 @@ def test_a_state_is_continued_by_another_number_of_ranks(tmp_path: Path) -> None
     launch = {"processes": 2, "strategy": "fsdp2"}
     parts = room.folder / "parts"
 
-    class EndedError(Exception):
-        pass
-
-    from posttrain.training import keeper
-
-    def interrupted(self: object, done: int) -> bool:
-        if done == 5:
-            raise EndedError
-        return False
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeper.Keeper, "stopped", interrupted)
-        with pytest.raises(EndedError):
-            room.sft("parts", steps=8, save_every=1, launch=launch)
+    with interrupted_after(5):
+        room.sft("parts", steps=8, save_every=1, launch=launch)
     assert [p.name for p in (parts / ".work").glob(f"{PREFIX}*")] == [f"{PREFIX}00000004"]
     room.sft("parts", steps=8, save_every=1)
     assert column(parts, "loss") == pytest.approx(column(calm, "loss"), rel=1e-5)
@@ -184,7 +193,7 @@ def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.evidence  # a follower whose first machine was interrupted does not always notice within a minute
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_machines_have_the_losses_of_one_process_and_go_on_after_an_interruption(
-    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, strategy: str
 ) -> None:
     """Two 'machines' of one process each meet on this one. In the second attempt the follower finds the
     first one's word, and joins when the new one stands."""
@@ -192,21 +201,9 @@ def test_two_machines_have_the_losses_of_one_process_and_go_on_after_an_interrup
     calm = room.sft("calm", steps=20)
     launch = {"nodes": 2, "strategy": strategy, "address": "127.0.0.1", "port": free_port()}
 
-    class EndedError(Exception):
-        pass
-
-    from posttrain.training import keeper
-
-    def interrupted(self: object, done: int) -> bool:
-        if done == 5:
-            raise EndedError
-        return False
-
     second = follower(room.folder / "two", tmp_path / "log")
-    with monkeypatch.context() as patch:
-        patch.setattr(keeper.Keeper, "stopped", interrupted)
-        with pytest.raises(EndedError):
-            room.sft("two", steps=20, save_every=1, launch=launch)
+    with interrupted_after(5):
+        room.sft("two", steps=20, save_every=1, launch=launch)
     assert second.wait(60) != 0
     second = follower(room.folder / "two", tmp_path / "log")
     room.sft("two", steps=20, save_every=1, launch=launch)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -228,21 +229,48 @@ def _gathered(parameter: Any) -> Tensor:
     return copy
 
 
-def make_accelerator(config: TrainingConfig, device: str) -> Any:
-    """Accelerate's object for this rank, from the environment that the launcher set. MissingExtraError without it."""
-    try:
-        from accelerate import Accelerator, InitProcessGroupKwargs
-        from accelerate.utils import DistributedType
-    except ImportError:
+def meet(job: Mapping[str, Any], rank: int, world: int) -> None:
+    """The process group of a launch's ranks, which Accelerate and DeepSpeed then find.
+
+    Addresses are exchanged under the attempt's name: the first rank's process may have an earlier attempt's store on
+    that port, with addresses that nobody answers any more.
+    """
+    from torch.distributed import PrefixStore, TCPStore, init_process_group  # type: ignore[attr-defined]
+
+    where = (job["address"], int(job["port"]))
+    store = TCPStore(*where, world, rank == 0, PATIENCE, wait_for_workers=False, multi_tenant=True)
+    init_process_group(
+        "gloo" if job["device"] == "cpu" else "nccl",
+        store=PrefixStore(job["attempt"], store),
+        rank=rank,
+        world_size=world,
+        timeout=PATIENCE,
+    )
+
+
+def check_installed(launch: LaunchConfig) -> None:
+    """MissingExtraError where this machine lacks what the block needs."""
+    if importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError(
             "several processes need the `accelerate` library. Install it: pip install 'posttrain[distributed]'"
-        ) from None
+        )
+    if launch.strategy in ("zero2", "zero3") and importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError(
+            f"launch.strategy {launch.strategy} needs DeepSpeed. Install it: "
+            "pip install 'posttrain[deepspeed]', or use fsdp2"
+        )
+
+
+def make_accelerator(config: TrainingConfig, device: str) -> Any:
+    """Accelerate's object for this rank, in the process group that stands."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType
+
     launch, on_cpu = config.launch, device == "cpu"
-    waiting = InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=PATIENCE)
     if launch.strategy in ("zero2", "zero3"):
-        return Accelerator(cpu=False, deepspeed_plugin=_zero(config), kwargs_handlers=[waiting])
+        return Accelerator(cpu=False, deepspeed_plugin=_zero(config))
     plugin = _fsdp2(launch, on_cpu) if launch.strategy == "fsdp2" else None
-    accelerator = Accelerator(cpu=on_cpu, fsdp_plugin=plugin, kwargs_handlers=[waiting])
+    accelerator = Accelerator(cpu=on_cpu, fsdp_plugin=plugin)
     if plugin is not None and on_cpu:
         # Accelerate itself switches FSDP on for GPUs only; the same code runs on the CPU once its state says so.
         accelerator.state.distributed_type = DistributedType.FSDP
@@ -265,13 +293,6 @@ def _fsdp2(launch: LaunchConfig, on_cpu: bool) -> Any:
 
 
 def _zero(config: TrainingConfig) -> Any:
-    try:
-        import deepspeed  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            f"launch.strategy {config.launch.strategy} needs DeepSpeed. Install it: "
-            "pip install 'posttrain[deepspeed]', or use fsdp2"
-        ) from None
     from accelerate import DeepSpeedPlugin
 
     if config.optimizer.name != "adamw":

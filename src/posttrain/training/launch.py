@@ -48,13 +48,14 @@ def launched(
     target: "module:function", called in every other rank as function(config, **inputs, work=…, ranks=…): the same call
     that the block makes. With several nodes, `python -m posttrain.training.rank FOLDER/.work/launch.json NODE` must be
     started on each of the others, which see the same folder (`posttrain launch` does). RecipeError for more processes
-    than GPUs; TrainingError, with the end of its log, when a rank dies, and for a machine that does not come.
+    than GPUs; MissingExtraError without Accelerate or DeepSpeed; TrainingError, with the end of its log, when a rank dies, and for a machine that does not come.
     """
-    if config.launch.world == 1:
-        from posttrain.training.distributed import Ranks
+    from posttrain.training.distributed import Ranks, check_installed
 
+    if config.launch.world == 1:
         yield Ranks()
         return
+    check_installed(config.launch)
     device = _device(config, work.device)
     address, port = _address(config)
     job = {
@@ -75,11 +76,15 @@ def launched(
     if config.launch.nodes > 1:
         work.note(f"start on every other node k: python -m posttrain.training.rank {work.state / JOB} k")
     children = start_ranks(job, work.state, range(1, config.launch.processes), 0)
-    with _supervised(children):
-        _wait_until_ready(children, work.state, config, str(job["attempt"]))
-        with joined(job, config, rank=0, local=0) as ranks:
-            yield ranks
-            ranks.wait()
+    try:
+        with _supervised(children):
+            _wait_until_ready(children, work.state, config, str(job["attempt"]))
+            with joined(job, config, rank=0, local=0) as ranks:
+                yield ranks
+                ranks.wait()
+    finally:
+        # What other machines learn the end from: this process may live on, and its connections to them with it.
+        (work.state / JOB).unlink(missing_ok=True)
 
 
 def start_ranks(job: Mapping[str, Any], state: Path, local: range, node: int) -> dict[int, subprocess.Popen[bytes]]:
@@ -105,12 +110,13 @@ def start_ranks(job: Mapping[str, Any], state: Path, local: range, node: int) ->
 @contextlib.contextmanager
 def joined(job: Mapping[str, Any], config: TrainingConfig, *, rank: int, local: int) -> Iterator[Ranks]:
     """This process as one of the ranks, with the environment and Accelerate's state put back in the end."""
+    from posttrain.training.distributed import Ranks, check_installed, make_accelerator, meet
+
+    launch = config.launch
+    check_installed(launch)
     import torch
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
-    from posttrain.training.distributed import Ranks, make_accelerator
-
-    launch = config.launch
     told = {
         "RANK": rank,
         "LOCAL_RANK": local,
@@ -129,6 +135,7 @@ def joined(job: Mapping[str, Any], config: TrainingConfig, *, rank: int, local: 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, hardware()["cores"] // launch.processes))
     try:
+        meet(job, rank, launch.world)
         yield Ranks(launch, make_accelerator(config, job["device"]))
     finally:
         if torch.distributed.is_initialized():

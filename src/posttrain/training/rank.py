@@ -15,7 +15,7 @@ from typing import Any
 
 from posttrain.errors import PosttrainError, TrainingError
 from posttrain.store import Manifest
-from posttrain.training.launch import ATTEMPT, JOB, end_child, run_rank, start_ranks
+from posttrain.training.launch import ATTEMPT, GRACE, JOB, end_child, run_rank, start_ranks
 
 JOINING = 600.0  # seconds that a machine waits for the first one to say what there is to do
 LOOK = 0.2  # seconds between looks
@@ -49,7 +49,8 @@ def follow(stage: Path, node: int) -> int:
 
     It waits for the first machine to write what there is to do. What an earlier attempt left there is told apart by
     POSTTRAIN_ATTEMPT where that is set; else its ranks wait for a first machine that never answers them, until the
-    new attempt's word stands, and are then started anew. TrainingError where no first machine comes.
+    new attempt's word stands, and are then started anew. TrainingError where no first machine comes, and where it took
+    its word back (the attempt is over) and ranks here still wait for it.
     """
     job_file, mine = stage / ".work" / JOB, os.environ.get(ATTEMPT)
     children: dict[int, subprocess.Popen[bytes]] = {}
@@ -66,7 +67,9 @@ def follow(stage: Path, node: int) -> int:
             codes = [child.poll() for child in children.values()]
             if children and (None not in codes or any(codes)):
                 return max(abs(code) for code in codes if code is not None)
-            if not children:
+            if children and job is None:
+                _wait_for_all(children)
+            elif not children:
                 _check_waiting(stage, node, deadline)
                 if _finished(stage):
                     return 0
@@ -98,6 +101,18 @@ def _check_waiting(stage: Path, node: int, deadline: float) -> None:
             f"machine {node} found nothing to join in {stage} for {JOINING:.0f} s. Start the stage on machine 0 too, "
             "and see that both have the same folder."
         )
+
+
+def _wait_for_all(children: Mapping[int, subprocess.Popen[bytes]]) -> None:
+    """Until all ranks of a machine have ended by themselves, now that the first machine has."""
+    deadline = time.monotonic() + GRACE
+    while any(child.poll() is None for child in children.values()):
+        if time.monotonic() > deadline:
+            raise TrainingError(
+                "the first machine ended this attempt, and the ranks of this one were still waiting for it, so they "
+                "were ended. Start all machines again: training goes on from the last saved state."
+            )
+        time.sleep(LOOK)
 
 
 def _finished(stage: Path) -> bool:

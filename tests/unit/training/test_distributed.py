@@ -174,13 +174,19 @@ def test_several_machines_need_an_address(tmp_path: Path, monkeypatch: pytest.Mo
         pass
 
 
-def test_deepspeed_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
-    if importlib.util.find_spec("deepspeed") is not None:
-        pytest.skip("DeepSpeed is installed here")
-    from posttrain.training.distributed import make_accelerator
-
-    with pytest.raises(MissingExtraError, match=r"posttrain\[deepspeed\]"):
-        make_accelerator(config(strategy="zero3"), "cpu")
+@pytest.mark.parametrize(
+    ("library", "strategy", "said"),
+    [("accelerate", "ddp", r"posttrain\[distributed\]"), ("deepspeed", "zero3", r"posttrain\[deepspeed\]")],
+)
+def test_a_library_that_is_not_installed_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, strategy: str, said: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == library else found(name))
+    work = Workspace(tmp_path, quiet=True, device="cpu")
+    with pytest.raises(MissingExtraError, match=said), launched(config(strategy=strategy), f"{TARGETS}:dies", {}, work):
+        pass
+    assert not list(tmp_path.rglob("*.log"))
 
 
 def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -190,13 +196,12 @@ def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=out, stderr=out)
 
 
-@pytest.mark.evidence  # a follower whose first machine was interrupted does not always notice within a minute
+@pytest.mark.real
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_machines_have_the_losses_of_one_process_and_go_on_after_an_interruption(
     tmp_path: Path, strategy: str
 ) -> None:
-    """Two 'machines' of one process each meet on this one. In the second attempt the follower finds the
-    first one's word, and joins when the new one stands."""
+    """Two 'machines' of one process each meet on this one. The first one's process outlives its interrupted attempt."""
     room = Room(tmp_path)
     calm = room.sft("calm", steps=20)
     launch = {"nodes": 2, "strategy": strategy, "address": "127.0.0.1", "port": free_port()}

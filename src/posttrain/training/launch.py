@@ -45,10 +45,11 @@ def launched(
 ) -> Iterator[Ranks]:
     """Yields this process's `Ranks` for the block; with `launch.processes` × `nodes` > 1 the others run beside it.
 
-    target: "module:function", called in every other rank as function(config, **inputs, work=…, ranks=…): the same call
-    that the block makes. With several nodes, `python -m posttrain.training.rank FOLDER/.work/launch.json NODE` must be
-    started on each of the others, which see the same folder (`posttrain launch` does). RecipeError for more processes
-    than GPUs; MissingExtraError without Accelerate or DeepSpeed; TrainingError, with the end of its log, when a rank dies, and for a machine that does not come.
+    target: "module:function", called in every other rank as function(config, **inputs, work=…, ranks=…): the same
+    call that the block makes. With several nodes, `python -m posttrain.training.rank FOLDER/.work/launch.json NODE`
+    must be started on each of the others, which see the same folder (`posttrain launch` does). RecipeError for more
+    processes than GPUs; MissingExtraError without Accelerate or DeepSpeed; TrainingError, with the end of its log,
+    when a rank dies, and for a machine that does not come.
     """
     from posttrain.training.distributed import Ranks, check_installed
 

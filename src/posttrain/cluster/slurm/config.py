@@ -112,6 +112,29 @@ class JobConfig(Config):
             raise ValueError("python and venv name two interpreters. Give one of them")
         return self
 
+    @model_validator(mode="after")
+    def _time_to_work_in(self) -> JobConfig:
+        limit = self.seconds
+        if limit is not None and limit < 2 * self.signal:
+            raise ValueError(
+                f"a stage asked to stop {self.signal} s before a limit of {limit} s spends its attempts on starting. "
+                "Raise time, or lower signal to less than half of it"
+            )
+        return self
+
+    @property
+    def seconds(self) -> int | None:
+        """`time` in seconds, as SLURM reads it."""
+        if self.time is None:
+            return None
+        days, _, clock = self.time.rpartition("-")
+        numbers = [int(number) for number in clock.split(":")]
+        if days:
+            hours, minutes, seconds = (*numbers, 0, 0)[:3]
+        else:
+            hours, minutes, seconds = {1: (0, *numbers, 0), 2: (0, *numbers), 3: (*numbers,)}[len(numbers)]
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
     @property
     def gpu_count(self) -> int:
         """GPUs on each node."""

@@ -34,11 +34,19 @@ def test_gpus_with_a_type_are_counted() -> None:
     assert [parse(JobConfig, {"gpus": text}, "slurm").gpu_count for text in (0, 3, "2", "a100:4")] == [0, 3, 2, 4]
 
 
+def test_a_time_is_read_as_slurm_reads_it() -> None:
+    """man sbatch: minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes, …:seconds."""
+    read = {"90": 5400, "90:30": 5430, "4:00:01": 14401, "1-12": 129600, "1-12:30": 131400, "2-00:00:05": 172805}
+    assert {text: parse(JobConfig, {"time": text}, "slurm").seconds for text in read} == read
+
+
 @pytest.mark.parametrize(
     ("block", "said"),
     [
         ({"time": 14400}, "quotes"),  # what YAML makes of 4:00:00
         ({"time": "tomorrow"}, "hours:minutes:seconds"),
+        ({"time": "3:59"}, "less than half"),  # minutes and seconds
+        ({"time": "0:10:00", "signal": 301}, "less than half"),
         ({"partition": "gpu\n#SBATCH --uid=0"}, "partition"),
         ({"account": "a b"}, "account"),
         ({"gpus": "many"}, "type:number"),

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -62,6 +63,7 @@ class Ranks:
         self.accelerator = accelerator
         self.rank: int = accelerator.process_index if accelerator is not None else 0
         self.size: int = accelerator.num_processes if accelerator is not None else 1
+        assert self.size == self.launch.world
         self._within: Any = None
 
     @property
@@ -248,6 +250,15 @@ def meet(job: Mapping[str, Any], rank: int, world: int) -> None:
     )
 
 
+def leave() -> None:
+    """Ends what `meet` made. DeepSpeed keeps groups of its own, which would meet nobody in a next stage."""
+    comm = sys.modules.get("deepspeed.comm")
+    if comm is not None and comm.is_initialized():
+        comm.destroy_process_group()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def check_installed(launch: LaunchConfig) -> None:
     """MissingExtraError where this machine lacks what the block needs."""
     if importlib.util.find_spec("accelerate") is None:
@@ -263,14 +274,16 @@ def check_installed(launch: LaunchConfig) -> None:
 
 def make_accelerator(config: TrainingConfig, device: str) -> Any:
     """Accelerate's object for this rank, in the process group that stands."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import DistributedType
 
     launch, on_cpu = config.launch, device == "cpu"
+    # Without the name of its backend, Accelerate takes a process on a machine without GPUs for the only one.
+    group = InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=PATIENCE)
     if launch.strategy in ("zero2", "zero3"):
-        return Accelerator(cpu=False, deepspeed_plugin=_zero(config))
+        return Accelerator(cpu=False, deepspeed_plugin=_zero(config), kwargs_handlers=[group])
     plugin = _fsdp2(launch, on_cpu) if launch.strategy == "fsdp2" else None
-    accelerator = Accelerator(cpu=on_cpu, fsdp_plugin=plugin)
+    accelerator = Accelerator(cpu=on_cpu, fsdp_plugin=plugin, kwargs_handlers=[group])
     if plugin is not None and on_cpu:
         # Accelerate itself switches FSDP on for GPUs only; the same code runs on the CPU once its state says so.
         accelerator.state.distributed_type = DistributedType.FSDP

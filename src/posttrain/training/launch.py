@@ -111,7 +111,7 @@ def start_ranks(job: Mapping[str, Any], state: Path, local: range, node: int) ->
 @contextlib.contextmanager
 def joined(job: Mapping[str, Any], config: TrainingConfig, *, rank: int, local: int) -> Iterator[Ranks]:
     """This process as one of the ranks, with the environment and Accelerate's state put back in the end."""
-    from posttrain.training.distributed import Ranks, check_installed, make_accelerator, meet
+    from posttrain.training.distributed import Ranks, check_installed, leave, make_accelerator, meet
 
     launch = config.launch
     check_installed(launch)
@@ -139,8 +139,7 @@ def joined(job: Mapping[str, Any], config: TrainingConfig, *, rank: int, local: 
         meet(job, rank, launch.world)
         yield Ranks(launch, make_accelerator(config, job["device"]))
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         PartialState._reset_state()

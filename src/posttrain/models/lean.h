@@ -210,3 +210,25 @@ void NAME(token_stats_back)(const T *logits, const int64_t *targets, float inver
         NAME(store1)(to + targets[r], factor * (1.0f - expf(at * inverse - lse[r])));
     }
 }
+
+#define SIDE 32
+/* x [rows][columns] to out [columns][rows], as it is or as float. A tile is copied first: rows whose distance is a power of
+   two share few places in the cache. */
+#define TRANSPOSE(name, TO, GET)                                                                                        \
+    void NAME(name)(const T *x, TO *out, int64_t rows, int64_t columns) {                                               \
+        _Pragma("omp parallel for schedule(static) collapse(2)") for (int64_t c = 0; c < columns; c += SIDE)            \
+            for (int64_t r = 0; r < rows; r += SIDE) {                                                                  \
+                const int64_t high = rows - r < SIDE ? rows - r : SIDE, wide = columns - c < SIDE ? columns - c : SIDE; \
+                TO tile[SIDE][SIDE + 1];                                                                                \
+                for (int64_t j = 0; j < high; j++)                                                                      \
+                    for (int64_t i = 0; i < wide; i++) tile[j][i] = GET(x + (r + j) * columns + c + i);                 \
+                for (int64_t i = 0; i < wide; i++)                                                                      \
+                    for (int64_t j = 0; j < high; j++) out[(c + i) * rows + r + j] = tile[j][i];                        \
+            }                                                                                                           \
+    }
+#define AS_IT_IS(p) (*(p))
+TRANSPOSE(transpose, T, AS_IT_IS)
+TRANSPOSE(transpose_wide, float, NAME(load1))
+#undef AS_IT_IS
+#undef TRANSPOSE
+#undef SIDE

@@ -27,6 +27,8 @@ _ARGUMENTS = {  # of each function: p a tensor (or none), f a number, i a size
     "merge": "pppiiii",
     "attention": "ppppppiiiii",
     "attention_back": "pppppppppiiiii",
+    "transpose": "ppii",
+    "transpose_wide": "ppii",
     "causal_softmax": "pfii",
     "causal_softmax_back": "ppfii",
     "token_stats": "ppfppppii",

@@ -79,8 +79,8 @@ class _ChunkedLogProbs(torch.autograd.Function):
             d_logits = _d_logits(logits, lse, targets[part], grad[part], ctx.temperature, keep=bool(whole))
             grad_hidden[part] = product(d_logits, weight.t())
             if needs_weight:
-                more = weight_gradient(d_logits, hidden[part])
-                grad_weight = more.to(_sum_dtype(more)) if grad_weight is None else grad_weight.add_(more)
+                more = weight_gradient(d_logits, hidden[part], _sum_dtype(d_logits))
+                grad_weight = more if grad_weight is None else grad_weight.add_(more)
         return grad_hidden, None if grad_weight is None else grad_weight.to(ctx.dtype), None, None, None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,8 @@ class PairsConfig(Config):
 class DPOConfig(TrainingConfig):
     """Direct preference optimization against the starting weights. Give `steps` or `epochs`."""
 
+    starts_whole: ClassVar[bool] = True
+
     loss: Literal["dpo", "ipo", "dpo_norm"] = "dpo"
     """dpo, ipo, or dpo_norm: DPO on log-probabilities per token. docs/algorithms.md has the formulas."""
     beta: float = Field(0.1, gt=0)
@@ -68,11 +70,6 @@ class DPOConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _one_length(self) -> DPOConfig:
-        if self.launch.world > 1 and self.launch.strategy == "zero3":
-            raise ValueError(
-                "dpo asks the starting weights before it trains, and zero3 cuts them in parts as it reads them. Set "
-                "launch.strategy: fsdp2, or zero2"
-            )
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of 'steps' and 'epochs'")
         return self

@@ -97,6 +97,7 @@ class RLConfig(TrainingConfig):
     """Groups of rollouts, group advantages, an objective: docs/algorithms.md."""
 
     dealt: ClassVar[str] = "prompts"
+    starts_whole: ClassVar[bool] = True
 
     algorithm: AlgorithmName | None = None
     """A row of `posttrain algorithms`: sets the keys below that are not set themselves."""
@@ -197,8 +198,6 @@ class RLConfig(TrainingConfig):
                 "the truncated distribution and the trainer's of the whole one, so their ratio corrects nothing. Set "
                 "top_p: 1, or staleness: 0 and correction.kind: none"
             )
-        if self.launch.world > 1 and self.launch.strategy not in ("ddp", "fsdp2"):
-            raise ValueError(f"rl is spread by ddp or fsdp2, not by {self.launch.strategy}. Set launch.strategy")
         if self.correction.low > self.correction.high:
             raise ValueError(
                 f"correction.low {self.correction.low:g} is above correction.high {self.correction.high:g}"

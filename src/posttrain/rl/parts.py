@@ -99,7 +99,7 @@ def open_parts(
     whose = identity(config, policy, tokenizer_digest(tokenizer))
     # Copies are made of what is whole.
     reference = _reference(policy, ranks) if config.kl else None
-    sampled = copy.deepcopy(policy) if ranks.sharded and ranks.first else policy
+    sampled = copy.deepcopy(policy) if ranks.apart and ranks.first else policy
     engine = _engine(config, sampled, tokenizer, work, closing) if ranks.first else None
     updater = Updater.make(policy, config.optimizer, config.steps * config.updates * config.passes, ranks)
     inside = config.engine == "native"

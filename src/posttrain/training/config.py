@@ -126,6 +126,7 @@ class TrainingConfig(Config):
     """What every training stage takes."""
 
     dealt: ClassVar[str] = "batch_size"  # the key that says how much of a step there is to deal out to processes
+    starts_whole: ClassVar[bool] = False  # the starting weights are asked, or copied, before ranks cut them
 
     optimizer: OptimizerConfig = OptimizerConfig()
     lora: LoraConfig | None = None

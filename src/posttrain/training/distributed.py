@@ -82,6 +82,12 @@ class Ranks:
         return self.strategy in SHARDED
 
     @property
+    def apart(self) -> bool:
+        """Whether what samples needs a copy: weights are in parts, or hooks (DeepSpeed's) take any gradient for the
+        step's."""
+        return self.sharded or self.deepspeed
+
+    @property
     def deepspeed(self) -> bool:
         """Whether DeepSpeed's engine owns the optimizer."""
         return self.strategy in ("zero2", "zero3")
@@ -92,12 +98,12 @@ class Ranks:
             return optimizer
         within = _Within(model)
         if self.deepspeed:
+            self._within, wrapped = self.accelerator.prepare(within, optimizer)
             if self.strategy == "zero3":
                 from deepspeed.runtime.zero import register_external_parameter
 
                 # The loss reads the output projection's weight itself, which ZeRO-3 gathers only for its own module.
                 register_external_parameter(within, model.get_output_embeddings().weight)
-            self._within, wrapped = self.accelerator.prepare(within, optimizer)
             inner: torch.optim.Optimizer = wrapped.optimizer
             return inner
         self._within, _ = self.accelerator.prepare(within, optimizer)
@@ -189,8 +195,8 @@ class Ranks:
         return None
 
     def weights(self, model: nn.Module) -> dict[str, Tensor] | None:
-        """The whole weights on the host, on rank 0; None where the module itself holds them. All ranks must call."""
-        if not self.sharded:
+        """The whole weights on the host, on rank 0; None where the module itself is sampled. All ranks must call."""
+        if not self.apart:
             return None
         seen: dict[int, Tensor] = {}
         found = {}
@@ -251,10 +257,15 @@ def meet(job: Mapping[str, Any], rank: int, world: int) -> None:
 
 
 def leave() -> None:
-    """Ends what `meet` made. DeepSpeed keeps groups of its own, which would meet nobody in a next stage."""
+    """Ends what `meet` made. What DeepSpeed keeps of a stage for the life of a process, other ranks of the next one,
+    which are new processes, would not have: its groups, and the numbers of modules and weights that ranks compare."""
     comm = sys.modules.get("deepspeed.comm")
     if comm is not None and comm.is_initialized():
         comm.destroy_process_group()
+    offload = sys.modules.get("deepspeed.runtime.zero.parameter_offload")
+    if offload is not None:
+        offload.DeepSpeedZeRoOffload._register_deepspeed_module.__defaults__[0][0] = 0
+        sys.modules["deepspeed.runtime.zero.partition_parameters"].Init.param_id = 0
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -281,7 +292,12 @@ def make_accelerator(config: TrainingConfig, device: str) -> Any:
     # Without the name of its backend, Accelerate takes a process on a machine without GPUs for the only one.
     group = InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=PATIENCE)
     if launch.strategy in ("zero2", "zero3"):
-        return Accelerator(cpu=False, deepspeed_plugin=_zero(config), kwargs_handlers=[group])
+        accelerator = Accelerator(cpu=False, deepspeed_plugin=_zero(config), kwargs_handlers=[group])
+        if config.starts_whole:
+            from transformers.integrations import unset_hf_deepspeed_config
+
+            unset_hf_deepspeed_config()  # else weights are cut in parts as they are read
+        return accelerator
     plugin = _fsdp2(launch, on_cpu) if launch.strategy == "fsdp2" else None
     accelerator = Accelerator(cpu=on_cpu, fsdp_plugin=plugin, kwargs_handlers=[group])
     if plugin is not None and on_cpu:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 
 from posttrain.errors import DataError, PosttrainError, TrainingError
 from posttrain.pipeline import run_stage
-from posttrain.rl.config import RLConfig
 from posttrain.store import Artifact, Checkpoint, Problems
 
 TINY = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 300, "context": 256}
@@ -179,6 +179,10 @@ def test_prompts_computed_in_pieces_are_answered_with_the_same_tokens(
     assert said[0] == said[1]
 
 
+DEEPSPEED = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None,
+    reason="DeepSpeed is not installed: pip install 'posttrain[deepspeed]'",
+)
 SEVERAL = {"updates": 2, "passes": 2, "kl": 0.05, "checkpoints": {"every": 2}}
 ADAPTERS = {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problems": 4, "max_tokens": 4}}
 
@@ -190,6 +194,8 @@ ADAPTERS = {"lora": {"rank": 2}, "kl": 0.05, "validation": {"every": 2, "problem
         pytest.param("ddp", ADAPTERS, id="ddp-adapters", marks=pytest.mark.real),
         pytest.param("fsdp2", SEVERAL, id="fsdp2", marks=pytest.mark.real),
         pytest.param("fsdp2", ADAPTERS, id="fsdp2-adapters", marks=pytest.mark.real),
+        pytest.param("zero2", SEVERAL, id="zero2", marks=[pytest.mark.real, DEEPSPEED]),
+        pytest.param("zero3", SEVERAL, id="zero3", marks=[pytest.mark.real, DEEPSPEED]),
     ],
 )
 def test_two_processes_learn_what_one_does(
@@ -212,8 +218,3 @@ def test_two_processes_learn_what_one_does(
     assert sorted(p.name for p in (two.path / "model").iterdir()) == sorted(
         p.name for p in (one.path / "model").iterdir()
     )
-
-
-def test_a_strategy_that_is_not_for_rl_is_refused() -> None:
-    with pytest.raises(ValueError, match="rl is spread by ddp or fsdp2, not by zero2"):
-        RLConfig.model_validate({"launch": {"processes": 2, "strategy": "zero2"}})

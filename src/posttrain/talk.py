@@ -93,7 +93,7 @@ def listen() -> tuple[queue.SimpleQueue[Line], Callable[[Line], None]]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, and the parent ends us
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the parent wants no more: close the engine well
+    end_when_asked(0)  # the parent wants no more: close the engine well
     lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     threading.Thread(target=_look, args=(os.getppid(),), daemon=True).start()
@@ -103,6 +103,16 @@ def listen() -> tuple[queue.SimpleQueue[Line], Callable[[Line], None]]:
         answers.flush()
 
     return lines, say
+
+
+def end_when_asked(code: int) -> None:
+    """SIGTERM ends this process well, by SystemExit(code): once. Asked again while it ends, it would break that off."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(code)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _listen(lines: queue.SimpleQueue[Line]) -> None:

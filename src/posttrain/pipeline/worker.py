@@ -14,6 +14,7 @@ from posttrain.pipeline.jobs import order_of
 from posttrain.pipeline.make import make
 from posttrain.pipeline.parts import share_among
 from posttrain.store import write_json
+from posttrain.talk import end_when_asked
 
 
 def outcome_path(log: Path) -> Path:
@@ -26,7 +27,7 @@ def main() -> None:
     # Ctrl-C reaches the whole group: the parent ends us, and we end well those who help us. A handler, not SIG_IGN:
     # that would be inherited by every program that a stage starts.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_when_asked(143)
     log = Path(sys.argv[1])
     job = json.load(sys.stdin)
     devices = [Device(**one) for one in job["devices"]]

@@ -327,7 +327,7 @@ def _zero(config: TrainingConfig) -> Any:
     if config.optimizer.name != "adamw":
         raise RecipeError(
             f"optimizer.name {config.optimizer.name!r} is not for {config.launch.strategy}: DeepSpeed cuts AdamW in "
-            "parts. Use  adamw, or launch.strategy: ddp."
+            "parts. Use adamw, or launch.strategy: ddp."
         )
     place = {"device": "cpu" if config.launch.offload else "none"}
     settings: dict[str, Any] = {

@@ -19,11 +19,13 @@ from posttrain.pipeline import run_node
 from posttrain.pipeline.executor import line_of
 from posttrain.store.atomic import write_atomic
 
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
 
 def main() -> None:
     """Exit code 0, 2 for an error meant for the user (NODE.why has its words), STOPPED when asked to stop."""
     folder, digest, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    for number in (signal.SIGUSR1, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     try:
         machine = int(os.environ.get("SLURM_NODEID", "0"))
@@ -46,6 +48,8 @@ def main() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    for further in SIGNALS:  # SLURM sends one after the other; the second would break off what the first began
+        signal.signal(further, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

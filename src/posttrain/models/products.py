@@ -32,8 +32,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def weight_gradient(grad: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
     """gradᵀ [o, n] · x [n, i], in `dtype`.
 
-    oneDNN is faster when the longer side of the result is its rows' length, and with a first factor whose rows lie in
-    memory: the copy takes a tenth of what that saves.
+    oneDNN is faster when the longer side of the result is its rows' length, and with a first factor whose rows lie one
+    after the other: the copy costs less than that saves.
     """
     if grad.shape[1] >= x.shape[1]:
         return _turned(product(_turned(x), grad.t()), dtype)

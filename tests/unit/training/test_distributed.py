@@ -196,8 +196,10 @@ def follower(stage: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=out, stderr=out)
 
 
-@pytest.mark.real
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param("ddp", marks=pytest.mark.real), pytest.param("fsdp2", marks=pytest.mark.evidence)],
+)
 def test_two_machines_have_the_losses_of_one_process_and_go_on_after_an_interruption(
     tmp_path: Path, strategy: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def follow(stage: Path, node: int) -> int:
     """
     job_file, mine = stage / ".work" / JOB, os.environ.get(ATTEMPT)
     children: dict[int, subprocess.Popen[bytes]] = {}
-    attempt, deadline = None, time.monotonic() + JOINING
+    attempt, deadline, ended = None, time.monotonic() + JOINING, math.inf
     try:
         while True:
             job = _told(job_file)
@@ -67,9 +68,10 @@ def follow(stage: Path, node: int) -> int:
             codes = [child.poll() for child in children.values()]
             if children and (None not in codes or any(codes)):
                 return max(abs(code) for code in codes if code is not None)
-            if children and job is None:
-                _wait_for_all(children)
-            elif not children:
+            ended = math.inf if job is not None else min(ended, time.monotonic())
+            if children:
+                _check_first(ended)
+            else:
                 _check_waiting(stage, node, deadline)
                 if _finished(stage):
                     return 0
@@ -103,16 +105,13 @@ def _check_waiting(stage: Path, node: int, deadline: float) -> None:
         )
 
 
-def _wait_for_all(children: Mapping[int, subprocess.Popen[bytes]]) -> None:
-    """Until all ranks of a machine have ended by themselves, now that the first machine has."""
-    deadline = time.monotonic() + GRACE
-    while any(child.poll() is None for child in children.values()):
-        if time.monotonic() > deadline:
-            raise TrainingError(
-                "the first machine ended this attempt, and the ranks of this one were still waiting for it, so they "
-                "were ended. Start all machines again: training goes on from the last saved state."
-            )
-        time.sleep(LOOK)
+def _check_first(ended: float) -> None:
+    """Ranks that outlive the first machine's attempt for long wait for nobody."""
+    if time.monotonic() > ended + GRACE:
+        raise TrainingError(
+            "the first machine ended this attempt, and the ranks of this one were still waiting for it, so they "
+            "were ended. Start all machines again: training goes on from the last saved state."
+        )
 
 
 def _finished(stage: Path) -> bool:

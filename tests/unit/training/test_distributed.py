@@ -28,6 +28,7 @@ from posttrain.preference.config import DPOConfig
 from posttrain.rl.config import RLConfig
 from posttrain.sft.config import SFTConfig
 from posttrain.stage import Workspace
+from posttrain.store import write_json
 from posttrain.training.checkpoint import PREFIX
 from posttrain.training.config import LaunchConfig, TrainingConfig
 from posttrain.training.distributed import Ranks
@@ -234,6 +235,35 @@ def test_a_machine_that_does_not_come_is_named_with_what_to_start_there(
 def test_a_machine_that_finds_nothing_to_join_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("posttrain.training.rank.JOINING", 0.0)
     with pytest.raises(TrainingError, match="found nothing to join"):
+        follow(tmp_path, 1)
+
+
+def test_a_machine_whose_first_one_gave_up_joins_its_next_attempt_or_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks of attempt "a" wait for ever, and those of "b" end at once."""
+    job_file = tmp_path / ".work" / "launch.json"
+    job_file.parent.mkdir()
+
+    def write(attempt: str) -> None:
+        write_json(job_file, {"attempt": attempt, "config": {"launch": {"nodes": 2}}})
+
+    def started(job: dict[str, Any], *_: object) -> dict[int, subprocess.Popen[bytes]]:
+        job_file.unlink()  # the first machine gives this attempt up
+        return {1: subprocess.Popen(["sleep", "600" if job["attempt"] == "a" else "0"])}
+
+    def begins_again(seconds: float) -> None:
+        if not job_file.exists():
+            write("b")
+
+    monkeypatch.setattr("posttrain.training.rank.start_ranks", started)
+    with monkeypatch.context() as patch:
+        patch.setattr("posttrain.training.rank.time.sleep", begins_again)
+        write("a")
+        assert follow(tmp_path, 1) == 0
+    monkeypatch.setattr("posttrain.training.rank.GRACE", 0.0)
+    write("a")
+    with pytest.raises(TrainingError, match="the first machine ended this attempt"):
         follow(tmp_path, 1)
 
 

@@ -64,6 +64,11 @@ def lean() -> Lean | None:
     return Lean(library) if library is not None else None
 
 
+def serves(x: Tensor) -> bool:
+    """Whether the compiled functions are here, and for such a tensor."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and lean() is not None
+
+
 def run_lean(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
     """One call of a compiled function; only where `lean` gave one."""
     functions = lean()

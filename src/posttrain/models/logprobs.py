@@ -15,7 +15,7 @@ from torch import Tensor
 
 from posttrain.models.attention import Documents
 from posttrain.models.forward import causal_lm, hidden_states, supports
-from posttrain.models.lean import lean, run_lean
+from posttrain.models.lean import run_lean, serves
 from posttrain.models.products import product, weight_gradient
 from posttrain.models.sharing import Shared, tree_of
 
@@ -89,13 +89,9 @@ def _sum_dtype(value: Tensor) -> torch.dtype:
     return torch.promote_types(value.dtype, torch.float32)
 
 
-def _compiled(logits: Tensor) -> bool:
-    return logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.bfloat16) and lean() is not None
-
-
 def _statistics(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """log p(target), entropy, whether the target is the argmax, and log Σ exp(logits / T): each [n]."""
-    if _compiled(logits):
+    if serves(logits):
         lse, logprobs, entropy = torch.empty(3, len(logits)).unbind()
         top1 = torch.empty(len(logits), dtype=torch.bool)
         run_lean(
@@ -115,7 +111,7 @@ def _d_logits(
     logits: Tensor, lse: Tensor | None, targets: Tensor, grad: Tensor, temperature: float, *, keep: bool
 ) -> Tensor:
     """g·(onehot − p)/T in the logits' dtype; over the logits themselves where they need not be kept."""
-    if _compiled(logits):
+    if serves(logits):
         if lse is None:
             lse = _statistics(logits, targets, temperature)[3]
         out = torch.empty_like(logits) if keep else logits

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posttrain.models.lean import lean, run_lean
+from posttrain.models.lean import run_lean, serves
 
 _ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
     torch.ops.mkldnn, "_linear_pointwise"
@@ -43,15 +43,11 @@ def weight_gradient(grad: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
 def _turned(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """xᵀ, in `dtype` if that is given: rows one after the other where a compiled function does it, a view elsewhere."""
     dtype = dtype or x.dtype
-    if _compiled(x) and x.is_contiguous() and dtype in (x.dtype, torch.float32):
+    if serves(x) and x.is_contiguous() and dtype in (x.dtype, torch.float32):
         out = x.new_empty(x.shape[1], x.shape[0], dtype=dtype)
         run_lean("transpose" if dtype == x.dtype else "transpose_wide", x.dtype, x, out, *x.shape)
         return out
     return x.t().to(dtype)
-
-
-def _compiled(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and lean() is not None
 
 
 class _Linear(torch.autograd.Function):

@@ -114,7 +114,7 @@ class JobConfig(Config):
 
     @model_validator(mode="after")
     def _time_to_work_in(self) -> JobConfig:
-        limit = self.seconds
+        limit = self.limit_seconds
         if limit is not None and limit < 2 * self.signal:
             raise ValueError(
                 f"a stage asked to stop {self.signal} s before a limit of {limit} s spends its attempts on starting. "
@@ -123,16 +123,15 @@ class JobConfig(Config):
         return self
 
     @property
-    def seconds(self) -> int | None:
+    def limit_seconds(self) -> int | None:
         """`time` in seconds, as SLURM reads it."""
         if self.time is None:
             return None
         days, _, clock = self.time.rpartition("-")
         numbers = [int(number) for number in clock.split(":")]
-        if days:
-            hours, minutes, seconds = (*numbers, 0, 0)[:3]
-        else:
-            hours, minutes, seconds = {1: (0, *numbers, 0), 2: (0, *numbers), 3: (*numbers,)}[len(numbers)]
+        if not days and len(numbers) < 3:  # without days, one or two numbers begin with minutes
+            numbers.insert(0, 0)
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
     @property

@@ -37,7 +37,7 @@ def test_gpus_with_a_type_are_counted() -> None:
 def test_a_time_is_read_as_slurm_reads_it() -> None:
     """man sbatch: minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes, …:seconds."""
     read = {"90": 5400, "90:30": 5430, "4:00:01": 14401, "1-12": 129600, "1-12:30": 131400, "2-00:00:05": 172805}
-    assert {text: parse(JobConfig, {"time": text}, "slurm").seconds for text in read} == read
+    assert {text: parse(JobConfig, {"time": text}, "slurm").limit_seconds for text in read} == read
 
 
 @pytest.mark.parametrize(
